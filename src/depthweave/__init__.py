@@ -1,0 +1,89 @@
+"""depthweave: depth from stereo pairs, single pictures and videos, with results that say what their numbers are."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from depthweave.errors import (
+        DepthweaveError,
+        DepthweaveWarning,
+        NeedsCalibration,
+        NeedsMetric,
+        UnknownModel,
+        WrongFile,
+        WrongInput,
+    )
+    from depthweave.models.registry import ModelCard, list_models
+    from depthweave.pipelines.load import load
+    from depthweave.pipelines.stereo import StereoMatcher
+    from depthweave.types import (
+        Camera,
+        Clip,
+        DepthMap,
+        DepthVideo,
+        DisparityMap,
+        InverseDepthMap,
+        PointCloud,
+        Scale,
+        StereoPair,
+    )
+
+_HOME = {
+    "Camera": "types",
+    "Clip": "types",
+    "DepthMap": "types",
+    "DepthVideo": "types",
+    "DepthweaveError": "errors",
+    "DepthweaveWarning": "errors",
+    "DisparityMap": "types",
+    "InverseDepthMap": "types",
+    "ModelCard": "models.registry",
+    "NeedsCalibration": "errors",
+    "NeedsMetric": "errors",
+    "PointCloud": "types",
+    "Scale": "types",
+    "StereoMatcher": "pipelines.stereo",
+    "StereoPair": "types",
+    "UnknownModel": "errors",
+    "WrongFile": "errors",
+    "WrongInput": "errors",
+    "load": "pipelines.load",
+    "list_models": "models.registry",
+}
+
+__all__ = [
+    "Camera",
+    "Clip",
+    "DepthMap",
+    "DepthVideo",
+    "DepthweaveError",
+    "DepthweaveWarning",
+    "DisparityMap",
+    "InverseDepthMap",
+    "ModelCard",
+    "NeedsCalibration",
+    "NeedsMetric",
+    "PointCloud",
+    "Scale",
+    "StereoMatcher",
+    "StereoPair",
+    "UnknownModel",
+    "WrongFile",
+    "WrongInput",
+    "load",
+    "list_models",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'depthweave' has no attribute '{name}'")
+    value = getattr(import_module(f"depthweave.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

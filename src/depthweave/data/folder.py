@@ -1,0 +1,107 @@
+"""Pairs of your own in a plain folder."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from depthweave import io
+from depthweave.data.item import (
+    StereoItem,
+    StereoTruth,
+    existing,
+    found_in,
+    make_truth,
+    partner,
+    read_pfm_truth,
+    require_items,
+)
+from depthweave.errors import WrongFile
+
+KITTI_SCALE = 256.0
+
+_CALIBRATIONS = ("calib.txt", "K.txt")
+_SCENE_TRUTHS = ("disparity.pfm", "disparity.png", "disp0GT.pfm", "disp0.pfm")
+_LAYOUTS = (
+    "left/a.png with right/a.png, a_left.png with a_right.png, or a folder per pair with left and right or im0 and im1"
+)
+
+
+def folder(
+    root: Path, calibration: str | Path | None = None, disparity_scale: float = KITTI_SCALE
+) -> list[StereoItem]:
+    """Pairs in one of three layouts, the first that fits:
+
+    1. `left/` and `right/` with files of the same stem;
+    2. `<key>_left.*` and `<key>_right.*` beside each other;
+    3. a folder per pair with `left.*` and `right.*`, or `im0.*` and `im1.*`.
+
+    Truth, where there is some: `disparity/<key>.pfm` or `.png`; in a pair's own folder also `disparity.pfm`,
+    `disparity.png`, `disp0GT.pfm` or `disp0.pfm`, with `mask0nocc.png` for what both cameras see.
+    Calibration: `calib.txt` or `K.txt` in a pair's folder, else in the root for all pairs.
+
+    Args:
+        root: the folder.
+        calibration: one file for all pairs, before any found in the folder.
+        disparity_scale: what PNG truth is multiplied by; 256 as in KITTI. 0 = unknown.
+
+    Raises:
+        WrongFile: no pairs there, or a picture without partner.
+    """
+    if calibration is not None and not Path(calibration).is_file():
+        raise WrongFile(f"{calibration} does not exist; check the path of the calibration.")
+    found = next((pairs for layout in _PAIRS if (pairs := list(layout(root)))), [])
+    items = (_item(root, *pair, calibration, disparity_scale) for pair in found)
+    return require_items(sorted(items, key=lambda item: item.key), root, _LAYOUTS)
+
+
+def _side_by_side(root: Path) -> Iterator[tuple[str, Path, Path, Path]]:
+    rights = {path.stem: path for path in _pictures(root / "right", "*")}
+    for left in _pictures(root / "left", "*"):
+        yield left.stem, left, partner(left, rights.get(left.stem, root / "right" / left.name)), root
+
+
+def _suffixed(root: Path) -> Iterator[tuple[str, Path, Path, Path]]:
+    for left in _pictures(root, "*_left.*"):
+        key = left.stem.removesuffix("_left")
+        rights = _pictures(root, f"{key}_right.*")
+        yield key, left, partner(left, rights[0] if rights else left.with_stem(f"{key}_right")), root
+
+
+def _scenes(root: Path) -> Iterator[tuple[str, Path, Path, Path]]:
+    for names in (("left", "right"), ("im0", "im1")):
+        for left in _pictures(root, f"*/{names[0]}.*"):
+            rights = _pictures(left.parent, f"{names[1]}.*")
+            yield left.parent.name, left, partner(left, rights[0] if rights else left.with_stem(names[1])), left.parent
+
+
+_PAIRS = (_side_by_side, _suffixed, _scenes)
+
+
+def _pictures(place: Path, pattern: str) -> list[Path]:
+    return [path for path in found_in(place, pattern) if path.is_file() and io.is_image(path)]
+
+
+def _item(
+    root: Path, key: str, left: Path, right: Path, scene: Path, calibration: str | Path | None, scale: float
+) -> StereoItem:
+    truths = [root / "disparity" / f"{key}{suffix}" for suffix in (".pfm", ".png")]
+    calibrations = [root / name for name in _CALIBRATIONS]
+    if scene != root:
+        truths = [scene / name for name in _SCENE_TRUTHS] + truths
+        calibrations = [scene / name for name in _CALIBRATIONS] + calibrations
+    if calibration is not None:
+        calibrations = [Path(calibration)]
+    disparity = next(filter(Path.is_file, truths), None)
+    return StereoItem(
+        key,
+        left,
+        right,
+        next(filter(Path.is_file, calibrations), None),
+        truth=None if disparity is None else partial(_read_truth, disparity, scale),
+    )
+
+
+def _read_truth(disparity: Path, scale: float) -> StereoTruth:
+    if disparity.suffix == ".png":
+        return make_truth(io.read_scaled_png(disparity, scale), source=disparity)
+    return read_pfm_truth(disparity, existing(disparity.with_name("mask0nocc.png")))

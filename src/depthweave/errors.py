@@ -1,0 +1,41 @@
+"""Errors of depthweave: each says in one sentence what is wrong and what to do next."""
+
+
+class DepthweaveError(Exception):
+    """Base class: catch this to catch every error that depthweave raises on purpose."""
+
+
+class WrongFile(DepthweaveError):
+    """A file is missing, damaged, or not what its place calls for; the sentence names it."""
+
+
+class WrongInput(DepthweaveError, ValueError):
+    """Values, shapes or sizes that cannot be used together."""
+
+
+class NeedsCalibration(DepthweaveError):
+    """Metres were asked of a result whose camera or baseline is unknown."""
+
+
+class NeedsMetric(DepthweaveError):
+    """Metres were asked of a map whose scale (or scale and shift) is unknown."""
+
+
+class UnknownModel(DepthweaveError, LookupError):
+    """No model has that name."""
+
+
+class UnknownBenchmark(DepthweaveError, LookupError):
+    """No benchmark or protocol has that name."""
+
+
+class DifferentConfiguration(DepthweaveError):
+    """A run folder already holds results of another configuration."""
+
+
+class NotWritable(DepthweaveError, OSError):
+    """The output cannot be written where it was asked for."""
+
+
+class DepthweaveWarning(UserWarning):
+    """Something looks wrong with the input, but a result can still be computed."""

@@ -1,0 +1,47 @@
+"""Pixel values: integers of files and floats in [0, 1]."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from depthweave.errors import WrongInput
+
+
+def tensor_from_image(image: NDArray[np.generic]) -> Float[Tensor, "3 h w"]:
+    """Float tensor in [0, 1] of a picture (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or float.
+
+    Grey is repeated to three channels, alpha is dropped; floats must already lie in [0, 1].
+
+    Raises:
+        WrongInput: another shape or type, or floats outside [0, 1].
+    """
+    array = image[..., None] if image.ndim == 2 else image
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
+        raise WrongInput(f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {tuple(image.shape)}.")
+    tensor = torch.from_numpy(np.ascontiguousarray(array[..., :3].transpose(2, 0, 1)))
+    if image.dtype == np.uint8:
+        tensor = tensor.to(torch.float32).div_(255)
+    elif image.dtype == np.uint16:
+        tensor = tensor.to(torch.float32).div_(65535)
+    elif np.issubdtype(image.dtype, np.floating):
+        tensor = tensor.to(torch.float32)
+        if not bool(((tensor >= 0) & (tensor <= 1)).all()):
+            raise WrongInput("a float picture lies in [0, 1]; divide 0-255 values by 255 first.")
+    else:
+        raise WrongInput(f"a picture holds uint8, uint16 or float values, not {image.dtype}.")
+    return tensor.expand(3, -1, -1).contiguous() if tensor.shape[0] == 1 else tensor
+
+
+def image_from_tensor(tensor: Float[Tensor, "c h w"]) -> NDArray[np.uint8]:
+    """uint8 picture (H, W, C) of a tensor in [0, 1], rounded to the nearest and clipped."""
+    scaled = (tensor.detach() * 255).round_().clamp_(0, 255)
+    array: NDArray[np.uint8] = scaled.to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
+    return array
+
+
+def luminance(image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b h w"]:
+    """Luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), on the values as they are (no gamma removed)."""
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=image.dtype, device=image.device)
+    return torch.einsum("...chw,c->...hw", image, weights)

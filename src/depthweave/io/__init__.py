@@ -1,0 +1,50 @@
+"""Bytes to arrays and back: one file per format, a mask beside every map, metres and px inside."""
+
+from depthweave.io.calibration import StereoCalibration, read_calibration, write_calibration
+from depthweave.io.exr import read_exr, write_exr
+from depthweave.io.files import atomic_path, natural_key, require_file, require_folder
+from depthweave.io.image import IMAGE_SUFFIXES, is_image, read_image, write_image
+from depthweave.io.manifest import read_manifest, write_manifest
+from depthweave.io.npz import MapFile, MapKind, read_npz, write_npz
+from depthweave.io.pfm import read_pfm, write_pfm
+from depthweave.io.png16 import read_depth_png, read_kitti_png, read_scaled_png, write_depth_png, write_kitti_png
+from depthweave.io.points import gltf_from_opencv, read_glb, read_ply, write_glb, write_ply
+from depthweave.io.video import FrameStream, open_frames, write_frames, write_video
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "FrameStream",
+    "MapFile",
+    "MapKind",
+    "StereoCalibration",
+    "atomic_path",
+    "gltf_from_opencv",
+    "is_image",
+    "natural_key",
+    "open_frames",
+    "read_calibration",
+    "read_depth_png",
+    "read_exr",
+    "read_glb",
+    "read_image",
+    "read_kitti_png",
+    "read_manifest",
+    "read_npz",
+    "read_pfm",
+    "read_ply",
+    "read_scaled_png",
+    "require_file",
+    "require_folder",
+    "write_calibration",
+    "write_depth_png",
+    "write_exr",
+    "write_frames",
+    "write_glb",
+    "write_image",
+    "write_kitti_png",
+    "write_manifest",
+    "write_npz",
+    "write_pfm",
+    "write_ply",
+    "write_video",
+]

@@ -1,0 +1,88 @@
+"""The file `result.json` which says what a folder of results holds."""
+
+import json
+import platform
+import sys
+from os import fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from depthweave import __version__
+from depthweave.errors import WrongFile, WrongInput
+from depthweave.io.files import AnyPath, atomic_path, require_folder
+
+MANIFEST_NAME = "result.json"
+_FORMAT = "depthweave-result"
+_VERSION = 1
+
+
+def write_manifest(folder: AnyPath, data: dict[str, Any]) -> Path:
+    """Write `result.json`: the data, sorted, with the format's name and version and the versions of the programs.
+
+    Args:
+        folder: where the results are; made if it is missing.
+        data: what to say; paths, NumPy numbers and NumPy arrays are turned into text, numbers and lists. The keys
+            `format`, `version` and `versions` are set here.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        WrongInput: something in it cannot be said in JSON (NaN and infinity included).
+        NotWritable: the file cannot be written.
+    """
+    content = {**data, "format": _FORMAT, "version": _VERSION, "versions": _versions()}
+    try:
+        text = json.dumps(content, default=_plain, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise WrongInput(f"the manifest holds something that JSON cannot say ({error}); leave it out") from error
+    file = Path(folder) / MANIFEST_NAME
+    with atomic_path(file) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return file
+
+
+def read_manifest(folder: AnyPath) -> dict[str, Any]:
+    """Read the `result.json` of a folder.
+
+    Args:
+        folder: a folder that depthweave has written.
+
+    Raises:
+        WrongFile: no such folder, no manifest in it, or one of another program or a newer version.
+    """
+    file = require_folder(folder) / MANIFEST_NAME
+    if not file.is_file():
+        raise WrongFile(f"{Path(folder)} has no {MANIFEST_NAME}; give a folder that depthweave has written")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WrongFile(f"{file} is damaged ({error}); run the command again") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise WrongFile(f"{file} was not written by depthweave; give a folder that was")
+    if content.get("version") != _VERSION:
+        raise WrongFile(
+            f"{file} has version {content.get('version')}, this program reads {_VERSION}; update depthweave"
+        )
+    return content
+
+
+def _versions() -> dict[str, str]:
+    import cv2
+
+    torch = sys.modules.get("torch")
+    versions = {
+        "depthweave": __version__,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "python": platform.python_version(),
+    }
+    return versions if torch is None else {**versions, "torch": str(torch.__version__)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return fspath(value)

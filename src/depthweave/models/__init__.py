@@ -1,0 +1,1 @@
+"""Networks, and the table of every model that depthweave knows."""

@@ -1,0 +1,22 @@
+"""Typed values that know their unit, their scale and their camera."""
+
+from depthweave.types.camera import Camera
+from depthweave.types.clip import Clip, DepthVideo
+from depthweave.types.cloud import PointCloud
+from depthweave.types.maps import DepthMap, DisparityMap, InverseDepthMap, Scale
+from depthweave.types.pair import StereoPair
+from depthweave.types.picture import Picture, read_picture
+
+__all__ = [
+    "Camera",
+    "Clip",
+    "DepthMap",
+    "DepthVideo",
+    "DisparityMap",
+    "InverseDepthMap",
+    "Picture",
+    "PointCloud",
+    "Scale",
+    "StereoPair",
+    "read_picture",
+]
