@@ -72,8 +72,8 @@ __all__ = [
     "UnknownModel",
     "WrongFile",
     "WrongInput",
-    "load",
     "list_models",
+    "load",
 ]
 
 

@@ -197,9 +197,7 @@ def median_filter(disparity: Float[Tensor, "*b h w"], size: int) -> Float[Tensor
     return torch.stack(windows, -1).median(-1).values.reshape(disparity.shape)
 
 
-def background_fill(
-    disparity: Float[Tensor, "*b h w"], valid: Bool[Tensor, "*b h w"]
-) -> Float[Tensor, "*b h w"]:
+def background_fill(disparity: Float[Tensor, "*b h w"], valid: Bool[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
     """Give each invalid pixel the smaller of the nearest valid disparities to its left and right on the row.
 
     What one camera does not see lies behind what hides it, hence the smaller. A row without any valid pixel is taken

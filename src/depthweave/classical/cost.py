@@ -228,14 +228,10 @@ def census_transform(image: Float[Tensor, "*b h w"]) -> Int[Tensor, "*b h w"]:
     height, width = image.shape[-2:]
     code = torch.zeros(image.shape, dtype=torch.int64, device=image.device)
     for bit, (dy, dx) in enumerate(_census_neighbours()):
-        rows, columns = max(height - abs(dy), 0), max(width - abs(dx), 0)
-        y, x = min(max(-dy, 0), height), min(max(-dx, 0), width)
-        darker = (
-            image[..., y + dy :, x + dx :][..., :rows, :columns] < image[..., y : y + rows, x : x + columns]
-            if rows and columns
-            else image.new_zeros((*image.shape[:-2], rows, columns), dtype=torch.bool)
-        )
-        code[..., y : y + rows, x : x + columns] |= darker.to(torch.int64) << bit
+        if abs(dy) < height and abs(dx) < width:
+            here = (..., slice(max(-dy, 0), height - max(dy, 0)), slice(max(-dx, 0), width - max(dx, 0)))
+            there = (..., slice(max(dy, 0), height - max(-dy, 0)), slice(max(dx, 0), width - max(-dx, 0)))
+            code[here] |= (image[there] < image[here]).to(torch.int64) << bit
     return code
 
 

@@ -44,7 +44,7 @@ def match_features(
     height, width = left.shape[-2:]
     scale = min(1.0, WORKING_WIDTH_PX / width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    detector = cv2.ORB_create(nfeatures=800, fastThreshold=10)
+    detector = cv2.ORB.create(nfeatures=800, fastThreshold=10)
     found = [detector.detectAndCompute(_grey(view, size), None) for view in (left, right)]
     (keys_left, codes_left), (keys_right, codes_right) = found
     nothing = np.zeros((0, 2), np.float32)
@@ -77,5 +77,4 @@ def check_pair(left: Float[Tensor, "3 h w"], right: Float[Tensor, "3 h w"]) -> P
 def _grey(view: Tensor, size: tuple[int, int]) -> NDArray[np.uint8]:
     green = np.ascontiguousarray(view[1].cpu().numpy())
     small = green if green.shape == size[::-1] else cv2.resize(green, size, interpolation=cv2.INTER_AREA)
-    grey: NDArray[np.uint8] = cv2.convertScaleAbs(small, alpha=255.0)
-    return grey
+    return np.asarray(cv2.convertScaleAbs(small, alpha=255.0), dtype=np.uint8)

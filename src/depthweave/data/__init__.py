@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
-from inspect import signature
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from depthweave.data.eth3d import eth3d
 from depthweave.data.folder import folder
@@ -55,9 +54,20 @@ def open_benchmark(name: str, root: str | Path, **options: Any) -> list[StereoIt
     reader, path = BENCHMARKS[name], Path(root)
     if not path.is_dir():
         raise WrongFile(f"{path} is not a folder; give the folder that {name} was unpacked to.")
-    known = [option for option in signature(reader).parameters if option != "root"]
-    for option in options:
+    known = {option: hint for option, hint in get_type_hints(reader).items() if option not in ("root", "return")}
+    for option, value in options.items():
         if option not in known:
             has = f"its options are {', '.join(known)}" if known else "it has no options"
             raise WrongInput(f"{name} has no option {option!r}; {has}.")
+        allowed = _allowed(known[option])
+        if allowed and value not in allowed:
+            raise WrongInput(f"{option} of {name} is one of {', '.join(map(str, allowed))}, not {value!r}.")
     return reader(path, **options)
+
+
+def _allowed(hint: Any) -> tuple[Any, ...]:
+    """The values of a Literal, or of one that may also be None; empty for other types."""
+    parts = (hint,) if get_origin(hint) is Literal else get_args(hint)
+    if not any(get_origin(part) is Literal for part in parts):
+        return ()
+    return tuple(value for part in parts for value in (get_args(part) or (None,)))

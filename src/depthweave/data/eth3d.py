@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from depthweave.data.item import StereoItem, existing, first_folder, found_in, partner, read_pfm_truth, require_items
+from depthweave.data.item import StereoItem, existing, folder_below, found_in, partner, read_pfm_truth, require_items
 
 
 def eth3d(root: Path, split: Literal["training", "test"] = "training") -> list[StereoItem]:
@@ -21,7 +21,8 @@ def eth3d(root: Path, split: Literal["training", "test"] = "training") -> list[S
     Raises:
         WrongFile: no scenes there.
     """
-    folder = first_folder(root, f"two_view_{split}", ".") or root
+    other = "test" if split == "training" else "training"
+    folder = folder_below(root, f"two_view_{split}", unless=f"two_view_{other}")
     items = (_item(left, folder) for left in found_in(folder, "*/im0.png"))
     return require_items(items, root, f"two_view_{split}/<scene>/im0.png, im1.png, calib.txt")
 
@@ -33,4 +34,6 @@ def _item(left: Path, folder: Path) -> StereoItem:
     truth = None
     if disparity is not None:
         truth = partial(read_pfm_truth, disparity, existing(disparity.with_name("mask0nocc.png")))
-    return StereoItem(scene.name, left, partner(left, scene / "im1.png"), existing(scene / "calib.txt"), truth=truth)
+    return StereoItem(
+        scene.name, left, partner(left, scene / "im1.png"), existing(scene / "calib.txt"), truth_reader=truth
+    )

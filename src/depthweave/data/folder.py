@@ -19,6 +19,9 @@ from depthweave.errors import WrongFile
 
 KITTI_SCALE = 256.0
 
+_Pair = tuple[str, Path, Path, Path | None]
+"""Key, left picture, right picture, and the pair's own folder in the third layout."""
+
 _CALIBRATIONS = ("calib.txt", "K.txt")
 _SCENE_TRUTHS = ("disparity.pfm", "disparity.png", "disp0GT.pfm", "disp0.pfm")
 _LAYOUTS = (
@@ -27,13 +30,13 @@ _LAYOUTS = (
 
 
 def folder(
-    root: Path, calibration: str | Path | None = None, disparity_scale: float = KITTI_SCALE
+    root: Path, calibration: str | Path | None = None, disparity_scale: float | int = KITTI_SCALE
 ) -> list[StereoItem]:
     """Pairs in one of three layouts, the first that fits:
 
     1. `left/` and `right/` with files of the same stem;
     2. `<key>_left.*` and `<key>_right.*` beside each other;
-    3. a folder per pair with `left.*` and `right.*`, or `im0.*` and `im1.*`.
+    3. a folder per pair with `left.*` and `right.*`, or `im0.*` and `im1.*`; the root may be one, too.
 
     Truth, where there is some: `disparity/<key>.pfm` or `.png`; in a pair's own folder also `disparity.pfm`,
     `disparity.png`, `disp0GT.pfm` or `disp0.pfm`, with `mask0nocc.png` for what both cameras see.
@@ -42,7 +45,7 @@ def folder(
     Args:
         root: the folder.
         calibration: one file for all pairs, before any found in the folder.
-        disparity_scale: what PNG truth is multiplied by; 256 as in KITTI. 0 = unknown.
+        disparity_scale: steps per px of PNG truth, 256 as in KITTI; 0 = unknown.
 
     Raises:
         WrongFile: no pairs there, or a picture without partner.
@@ -54,24 +57,25 @@ def folder(
     return require_items(sorted(items, key=lambda item: item.key), root, _LAYOUTS)
 
 
-def _side_by_side(root: Path) -> Iterator[tuple[str, Path, Path, Path]]:
+def _side_by_side(root: Path) -> Iterator[_Pair]:
     rights = {path.stem: path for path in _pictures(root / "right", "*")}
     for left in _pictures(root / "left", "*"):
-        yield left.stem, left, partner(left, rights.get(left.stem, root / "right" / left.name)), root
+        yield left.stem, left, partner(left, rights.get(left.stem, root / "right" / left.name)), None
 
 
-def _suffixed(root: Path) -> Iterator[tuple[str, Path, Path, Path]]:
+def _suffixed(root: Path) -> Iterator[_Pair]:
     for left in _pictures(root, "*_left.*"):
         key = left.stem.removesuffix("_left")
         rights = _pictures(root, f"{key}_right.*")
-        yield key, left, partner(left, rights[0] if rights else left.with_stem(f"{key}_right")), root
+        yield key, left, partner(left, rights[0] if rights else left.with_stem(f"{key}_right")), None
 
 
-def _scenes(root: Path) -> Iterator[tuple[str, Path, Path, Path]]:
-    for names in (("left", "right"), ("im0", "im1")):
-        for left in _pictures(root, f"*/{names[0]}.*"):
-            rights = _pictures(left.parent, f"{names[1]}.*")
-            yield left.parent.name, left, partner(left, rights[0] if rights else left.with_stem(names[1])), left.parent
+def _scenes(root: Path) -> Iterator[_Pair]:
+    for left_name, right_name in (("left", "right"), ("im0", "im1")):
+        for left in _pictures(root, f"{left_name}.*") + _pictures(root, f"*/{left_name}.*"):
+            scene = left.parent
+            rights = _pictures(scene, f"{right_name}.*")
+            yield scene.name, left, partner(left, rights[0] if rights else left.with_stem(right_name)), scene
 
 
 _PAIRS = (_side_by_side, _suffixed, _scenes)
@@ -82,11 +86,17 @@ def _pictures(place: Path, pattern: str) -> list[Path]:
 
 
 def _item(
-    root: Path, key: str, left: Path, right: Path, scene: Path, calibration: str | Path | None, scale: float
+    root: Path,
+    key: str,
+    left: Path,
+    right: Path,
+    scene: Path | None,
+    calibration: str | Path | None,
+    scale: float | int,
 ) -> StereoItem:
     truths = [root / "disparity" / f"{key}{suffix}" for suffix in (".pfm", ".png")]
     calibrations = [root / name for name in _CALIBRATIONS]
-    if scene != root:
+    if scene is not None:
         truths = [scene / name for name in _SCENE_TRUTHS] + truths
         calibrations = [scene / name for name in _CALIBRATIONS] + calibrations
     if calibration is not None:
@@ -97,11 +107,11 @@ def _item(
         left,
         right,
         next(filter(Path.is_file, calibrations), None),
-        truth=None if disparity is None else partial(_read_truth, disparity, scale),
+        truth_reader=None if disparity is None else partial(_read_truth, disparity, scale),
     )
 
 
-def _read_truth(disparity: Path, scale: float) -> StereoTruth:
+def _read_truth(disparity: Path, scale: float | int) -> StereoTruth:
     if disparity.suffix == ".png":
         return make_truth(io.read_scaled_png(disparity, scale), source=disparity)
     return read_pfm_truth(disparity, existing(disparity.with_name("mask0nocc.png")))

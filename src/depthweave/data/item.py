@@ -44,7 +44,7 @@ class StereoItem:
         left, right: the rectified pictures.
         calibration: file of the pair's camera, if there is one.
         cameras: the two matrices to take from a KITTI calibration file; None where the format has no choice.
-        truth: reads the ground truth; None if the pair has none. Picklable, so that loader processes can share items.
+        truth_reader: reads the ground truth; None if the pair has none. Can be pickled, for loader processes.
     """
 
     key: str
@@ -52,12 +52,12 @@ class StereoItem:
     right: Path
     calibration: Path | None = None
     cameras: tuple[str, str] | None = None
-    truth: Callable[[], StereoTruth] | None = None
+    truth_reader: Callable[[], StereoTruth] | None = None
 
     @property
     def has_truth(self) -> bool:
         """Whether `read_truth` has something to read."""
-        return self.truth is not None
+        return self.truth_reader is not None
 
     def read_pair(self) -> StereoPair:
         """The two pictures, with the camera when the data set gives a calibration.
@@ -85,9 +85,9 @@ class StereoItem:
         Raises:
             WrongFile: the pair has none, or its file is damaged.
         """
-        if self.truth is None:
+        if self.truth_reader is None:
             raise WrongFile(f"{self.left} has no ground truth beside it; add the truth files or take another split.")
-        return self.truth()
+        return self.truth_reader()
 
 
 def make_truth(
@@ -130,11 +130,13 @@ def read_pfm_truth(disparity: Path, mask: Path | None = None, right: Path | None
 
 
 def read_mask(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """A grey picture (h, w); raises WrongFile for a coloured one."""
+    """A grey picture (h, w), also if stored with three equal channels; raises WrongFile for a coloured one."""
     mask = io.read_image(path)
-    if mask.ndim != 2:
+    if mask.ndim == 2:
+        return mask
+    if (mask != mask[..., :1]).any():
         raise WrongFile(f"{path} is a colour picture, but a mask is grey; get it again.")
-    return mask
+    return mask[..., 0]
 
 
 def existing(path: Path) -> Path | None:
@@ -151,8 +153,10 @@ def partner(left: Path, right: Path) -> Path:
 
 def found_in(folder: Path, pattern: str) -> list[Path]:
     """Matches of a glob pattern in the order of their names, without hidden files."""
-    paths = (path for path in folder.glob(pattern) if not any(part.startswith(".") for part in _below(path, folder)))
-    return sorted(paths, key=lambda path: path.as_posix())
+    below = (path.relative_to(folder) for path in folder.glob(pattern))
+    return [
+        folder / path for path in sorted(below, key=Path.as_posix) if not any(p.startswith(".") for p in path.parts)
+    ]
 
 
 def require_items(items: Iterable[StereoItem], root: Path, expected: str) -> list[StereoItem]:
@@ -163,10 +167,7 @@ def require_items(items: Iterable[StereoItem], root: Path, expected: str) -> lis
     return listed
 
 
-def first_folder(root: Path, *names: str) -> Path | None:
-    """The first of the named folders below `root` that exists ("." is `root` itself)."""
-    return next((root / name for name in names if (root / name).is_dir()), None)
-
-
-def _below(path: Path, folder: Path) -> tuple[str, ...]:
-    return path.relative_to(folder).parts
+def folder_below(root: Path, name: str, *, unless: str | None = None) -> Path:
+    """The folder `name` below `root`, or `root` itself, unless that is named like the other half of the data set."""
+    below = root / name
+    return below if below.is_dir() or root.name == unless else root

@@ -3,6 +3,7 @@
 Sources: Geiger, Lenz and Urtasun, CVPR 2012; Menze and Geiger, CVPR 2015; https://www.cvlibs.net/datasets/kitti/.
 Disparity PNGs hold px times 256, 0 = unknown. `disp_occ` has every measured pixel, `disp_noc` only those whose match
 lies inside the right picture: KITTI's "occ" is the region "all", its "noc" the region "visible".
+Where only `disp_noc` is there, the truth has no region "all".
 """
 
 from dataclasses import replace
@@ -15,7 +16,7 @@ from depthweave.data.item import (
     StereoItem,
     StereoTruth,
     existing,
-    first_folder,
+    folder_below,
     found_in,
     make_truth,
     partner,
@@ -36,12 +37,11 @@ def kitti_2012(root: Path, split: Split = "training", pictures: Literal["color",
     Raises:
         WrongFile: no pairs there.
     """
-    folder = first_folder(root, split, ".") or root
     left, right, cameras = {
         "color": ("colored_0", "colored_1", ("P2", "P3")),
         "grey": ("image_0", "image_1", ("P0", "P1")),
     }[pictures]
-    return _items(root, folder, (left, right), ("disp_noc", "disp_occ"), "calib", cameras)
+    return _items(root, split, (left, right), ("disp_noc", "disp_occ"), "calib", cameras)
 
 
 def kitti_2015(root: Path, split: Split = "training") -> list[StereoItem]:
@@ -54,19 +54,20 @@ def kitti_2015(root: Path, split: Split = "training") -> list[StereoItem]:
     Raises:
         WrongFile: no pairs there.
     """
-    folder = first_folder(root, split, ".") or root
     truth = ("disp_noc_0", "disp_occ_0")
-    return _items(root, folder, ("image_2", "image_3"), truth, "calib_cam_to_cam", ("P2", "P3"))
+    return _items(root, split, ("image_2", "image_3"), truth, "calib_cam_to_cam", ("P2", "P3"))
 
 
 def _items(
     root: Path,
-    folder: Path,
+    split: Split,
     pictures: tuple[str, str],
     truths: tuple[str, str],
     calibration: str,
     cameras: tuple[str, str],
 ) -> list[StereoItem]:
+    folder = folder_below(root, split, unless="testing" if split == "training" else "training")
+
     def item(left: Path) -> StereoItem:
         noc, occ = (existing(folder / name / left.name) for name in truths)
         return StereoItem(
@@ -75,17 +76,18 @@ def _items(
             partner(left, folder / pictures[1] / left.name),
             existing(folder / calibration / f"{left.stem.removesuffix('_10')}.txt"),
             cameras,
-            partial(_read_truth, noc, occ) if noc or occ else None,
+            partial(_read_occ, occ, noc) if occ else partial(_read_noc, noc) if noc else None,
         )
 
-    expected = f"training/{pictures[0]}/000000_10.png and training/{pictures[1]}/000000_10.png"
+    expected = f"{split}/{pictures[0]}/000000_10.png and {split}/{pictures[1]}/000000_10.png"
     return require_items((item(left) for left in found_in(folder, f"{pictures[0]}/*_10.png")), root, expected)
 
 
-def _read_truth(noc: Path | None, occ: Path | None) -> StereoTruth:
-    if occ is not None:
-        visible = None if noc is None else io.read_kitti_png(noc)[1]
-        return make_truth(io.read_kitti_png(occ), source=occ, visible=visible)
-    assert noc is not None
+def _read_occ(occ: Path, noc: Path | None) -> StereoTruth:
+    visible = None if noc is None else io.read_kitti_png(noc)[1]
+    return make_truth(io.read_kitti_png(occ), source=occ, visible=visible)
+
+
+def _read_noc(noc: Path) -> StereoTruth:
     truth = make_truth(io.read_kitti_png(noc), source=noc)
     return replace(truth, regions={"visible": truth.valid})

@@ -17,7 +17,7 @@ from depthweave.data.item import (
     StereoItem,
     StereoTruth,
     existing,
-    first_folder,
+    folder_below,
     found_in,
     make_truth,
     partner,
@@ -46,7 +46,7 @@ def middlebury_v3(
     """
     folder = root
     if not found_in(root, "*/im0.png"):
-        base = first_folder(root, "MiddEval3") or root
+        base = folder_below(root, "MiddEval3")
         there = [size for size in ("F", "H", "Q") if (base / f"{split}{size}").is_dir()]
         if resolution is None and len(there) > 1:
             raise WrongInput(f"{base} holds {split} sets in resolutions {', '.join(there)}; choose with resolution=.")
@@ -63,7 +63,7 @@ def _v3_item(left: Path) -> StereoItem:
         mask, right = existing(scene / "mask0nocc.png"), existing(scene / "disp1GT.pfm")
         truth = partial(read_pfm_truth, disparity, mask, right)
     return StereoItem(
-        scene.name, left, partner(left, scene / "im1.png"), existing(scene / "calib.txt"), truth=truth
+        scene.name, left, partner(left, scene / "im1.png"), existing(scene / "calib.txt"), truth_reader=truth
     )
 
 
@@ -77,7 +77,7 @@ def middlebury_2014(
     Args:
         root: folder of `<scene>-perfect/` and `<scene>-imperfect/`.
         rectification: which of the two calibrations.
-        right: the right picture: taken like the left (im1.png), under another exposure (im1E.png) or lighting (im1L.png).
+        right: the right picture: im1.png, im1E.png (another exposure) or im1L.png (another lighting).
 
     Raises:
         WrongFile: no scenes there.
@@ -97,8 +97,8 @@ def middlebury_2021(root: Path) -> list[StereoItem]:
     Raises:
         WrongFile: no scenes there.
     """
-    folder = first_folder(root, "data", ".") or root
-    items = (_scene_item(left, left.with_name("im1.png")) for left in found_in(folder, "*/im0.png"))
+    lefts = found_in(folder_below(root, "data"), "*/im0.png")
+    items = (_scene_item(left, left.with_name("im1.png")) for left in lefts)
     return require_items(items, root, "data/artroom1/im0.png, im1.png, disp0.pfm, disp1.pfm, calib.txt")
 
 
@@ -108,7 +108,7 @@ def _scene_item(left: Path, right: Path) -> StereoItem:
     truth = None
     if disparity is not None:
         truth = partial(read_pfm_truth, disparity, None, existing(scene / "disp1.pfm"))
-    return StereoItem(scene.name, left, partner(left, right), existing(scene / "calib.txt"), truth=truth)
+    return StereoItem(scene.name, left, partner(left, right), existing(scene / "calib.txt"), truth_reader=truth)
 
 
 def middlebury_2001_2006(root: Path) -> list[StereoItem]:
@@ -144,12 +144,14 @@ def _older_item(scene: Path) -> StereoItem | None:
         right_truth, mask = existing(scene / "disp_right.png"), existing(scene / "nonocc.png")
         truth = partial(_read_meta_truth, scene / "disp_left.png", right_truth, mask, scene / "meta.json")
         has_truth = (scene / "disp_left.png").is_file()
-        return StereoItem(scene.name, left, partner(left, scene / "right.png"), truth=truth if has_truth else None)
+        return StereoItem(
+            scene.name, left, partner(left, scene / "right.png"), truth_reader=truth if has_truth else None
+        )
     for left_name, right_name, truth_name, right_truth_name, factors in _OLDER_LAYOUTS:
         if (left := existing(scene / left_name)) is not None:
             disparity, right_truth = existing(scene / truth_name), existing(scene / right_truth_name)
             reader = None if disparity is None else partial(_read_older_truth, disparity, right_truth, factors)
-            return StereoItem(scene.name, left, partner(left, scene / right_name), truth=reader)
+            return StereoItem(scene.name, left, partner(left, scene / right_name), truth_reader=reader)
     return None
 
 
@@ -165,13 +167,15 @@ def _read_older_truth(disparity: Path, right: Path | None, factors: tuple[tuple[
 def _read_meta_truth(disparity: Path, right: Path | None, mask: Path | None, meta: Path) -> StereoTruth:
     try:
         factor = float(json.loads(meta.read_text())["scale"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise WrongFile(f'{meta} must state the factor of the disparity picture, such as {{"scale": 3}}.') from error
+    except (ValueError, KeyError, TypeError):
+        factor = 0.0
+    if not factor > 0:
+        raise WrongFile(f'{meta} must state the factor of the disparity picture, such as {{"scale": 3}}.')
     return _scaled_truth(_codes(disparity), factor, disparity, right, mask)
 
 
 def _scaled_truth(
-    codes: NDArray[Any], factor: float, source: Path, right: Path | None, mask: Path | None
+    codes: NDArray[Any], factor: float | int, source: Path, right: Path | None, mask: Path | None
 ) -> StereoTruth:
     return make_truth(
         _from_codes(codes, factor),
@@ -185,5 +189,5 @@ def _codes(path: Path) -> NDArray[Any]:
     return read_mask(path) if path.suffix == ".pgm" else io.read_scaled_png(path, 1)[0]
 
 
-def _from_codes(codes: NDArray[Any], factor: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _from_codes(codes: NDArray[Any], factor: float | int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     return (codes / factor).astype(np.float32), codes > 0

@@ -1,7 +1,7 @@
 """Scene Flow: FlyingThings3D, Monkaa and Driving, rendered.
 
 Source: Mayer et al., CVPR 2016, and https://lmb.informatik.uni-freiburg.de/resources/datasets/SceneFlowDatasets.en.html.
-Disparity is dense PFM in px, of both views; the pictures come as a clean and a final pass. No baseline is given in metres.
+Disparity is dense PFM in px, of both views; the pictures come as a clean and a final pass. No baseline in metres.
 """
 
 from functools import partial
@@ -22,9 +22,7 @@ Rendering = Literal["final", "clean"]
 _THINGS, _MONKAA, _DRIVING = "FlyingThings3D", "Monkaa", "Driving"
 
 
-def sceneflow(
-    root: Path, split: Literal["test", "train"] = "test", rendering: Rendering = "final"
-) -> list[StereoItem]:
+def sceneflow(root: Path, split: Literal["test", "train"] = "test", rendering: Rendering = "final") -> list[StereoItem]:
     """Pairs of Scene Flow, in the order of their keys, such as `FlyingThings3D/TEST/A/0000/0006`.
 
     Args:
@@ -93,5 +91,5 @@ def _item(subset: str, folder: Path, left: Path, frames: str) -> StereoItem:
         "/".join((subset, *below.parts[:-2], below.stem)),
         left,
         partner(left, folder / frames / other),
-        truth=None if disparity is None else partial(read_pfm_truth, disparity, None, right_disparity),
+        truth_reader=None if disparity is None else partial(read_pfm_truth, disparity, None, right_disparity),
     )

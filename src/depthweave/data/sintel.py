@@ -15,7 +15,7 @@ from depthweave.data.item import (
     StereoItem,
     StereoTruth,
     existing,
-    first_folder,
+    folder_below,
     found_in,
     make_truth,
     partner,
@@ -37,7 +37,7 @@ def sintel(root: Path, rendering: Literal["clean", "final"] = "final") -> list[S
     Raises:
         WrongFile: no pairs there.
     """
-    folder = first_folder(root, "training", ".") or root
+    folder = folder_below(root, "training")
     lefts = found_in(folder, f"{rendering}_left/*/frame_*.png")
     expected = f"training/{rendering}_left/alley_1/frame_0001.png and {rendering}_right/ likewise"
     return require_items((_item(folder, left, rendering) for left in lefts), root, expected)
@@ -51,7 +51,7 @@ def _item(folder: Path, left: Path, rendering: str) -> StereoItem:
         below.with_suffix("").as_posix(),
         left,
         partner(left, folder / f"{rendering}_right" / below),
-        truth=None if disparity is None else partial(_read_truth, disparity, tuple(masks)),
+        truth_reader=None if disparity is None else partial(_read_truth, disparity, tuple(masks)),
     )
 
 

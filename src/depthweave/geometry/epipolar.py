@@ -12,16 +12,16 @@ def essential_from_pose(b_from_a: Float[Tensor, "*b 4 4"]) -> Float[Tensor, "*b 
     """
     x, y, z = b_from_a[..., :3, 3].unbind(-1)
     zero = torch.zeros_like(x)
-    cross = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), dim=-1).unflatten(-1, (3, 3))
-    return cross @ b_from_a[..., :3, :3]
+    rows = (torch.stack(row, dim=-1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero)))
+    return torch.matmul(torch.stack(tuple(rows), dim=-2), b_from_a[..., :3, :3])
 
 
 def fundamental_from_essential(
     essential: Float[Tensor, "*b 3 3"], intrinsics_a: Float[Tensor, "*#b 3 3"], intrinsics_b: Float[Tensor, "*#b 3 3"]
 ) -> Float[Tensor, "*b 3 3"]:
     """Fundamental matrix F = K_b^-T E K_a^-1 with x_b^T F x_a = 0 in px."""
-    inverse_b = torch.linalg.inv(intrinsics_b).transpose(-1, -2)
-    return inverse_b @ essential @ torch.linalg.inv(intrinsics_a)
+    inverse_a, inverse_b = torch.inverse(intrinsics_a), torch.inverse(intrinsics_b)
+    return torch.matmul(inverse_b.transpose(-1, -2), torch.matmul(essential, inverse_a))
 
 
 def sampson_distance(

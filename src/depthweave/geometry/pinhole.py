@@ -31,9 +31,7 @@ def field_of_view(intrinsics: Float[Tensor, "3 3"], width: int, height: int) -> 
     return angle(k[0][0], k[0][2], width), angle(k[1][1], k[1][2], height)
 
 
-def scale_intrinsics(
-    intrinsics: Float[Tensor, "*b 3 3"], *, scale_x: float, scale_y: float
-) -> Float[Tensor, "*b 3 3"]:
+def scale_intrinsics(intrinsics: Float[Tensor, "*b 3 3"], *, scale_x: float, scale_y: float) -> Float[Tensor, "*b 3 3"]:
     """Intrinsics after a resize by the half-pixel rule: f' = s f, c' = s (c + 0.5) - 0.5."""
     scaled = intrinsics.clone()
     scaled[..., 0, :2] *= scale_x

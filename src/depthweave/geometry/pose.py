@@ -23,9 +23,7 @@ def relative_pose(
     return invert_pose(world_from_b) @ world_from_a
 
 
-def transform_points(
-    b_from_a: Float[Tensor, "*b 4 4"], points: Float[Tensor, "*b n 3"]
-) -> Float[Tensor, "*b n 3"]:
+def transform_points(b_from_a: Float[Tensor, "*b 4 4"], points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n 3"]:
     """Points in axes a to points in axes b: R p + t."""
     return points @ b_from_a[..., :3, :3].transpose(-1, -2) + b_from_a[..., None, :3, 3]
 

@@ -20,11 +20,11 @@ def ray_length_from_depth(
     depth: Float[Tensor, "*b h w"], intrinsics: Float[Tensor, "*#b 3 3"]
 ) -> Float[Tensor, "*b h w"]:
     """Distance from the camera centre, in the unit of the depth: Z |K^-1 (x, y, 1)|."""
-    return unproject(depth, intrinsics).norm(dim=-1)
+    return torch.linalg.vector_norm(unproject(depth, intrinsics), dim=-1)
 
 
 def depth_from_ray_length(
     length: Float[Tensor, "*b h w"], intrinsics: Float[Tensor, "*#b 3 3"]
 ) -> Float[Tensor, "*b h w"]:
     """z of a point from its distance to the camera centre, the inverse of `ray_length_from_depth`."""
-    return length / unproject(torch.ones_like(length), intrinsics).norm(dim=-1)
+    return length / torch.linalg.vector_norm(unproject(torch.ones_like(length), intrinsics), dim=-1)

@@ -19,7 +19,7 @@ _FORMATS = (
     "OpenCV YAML, XML or JSON (P1 and P2, or Q), ROS camera info"
 )
 _LONGEST_BYTES = 1 << 20
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _UNRECTIFIED_DEG = 0.1
 _SAME_FOCAL = 1e-3
 
@@ -76,10 +76,12 @@ def read_calibration(
 
     Raises:
         WrongFile: missing, damaged, of no known format, left and right swapped, or of a pair that is not rectified.
-        WrongInput: an argument that the file's format has no use for.
+        WrongInput: an argument that the file's format has no use for, or a unit that is not positive.
 
     Source: development kits of Middlebury v3 and KITTI; OpenCV `stereoRectify`; ROS REP 104; FoundationStereo (K.txt).
     """
+    if not (math.isfinite(baseline_unit_m) and baseline_unit_m > 0):
+        raise WrongInput(f"baseline_unit_m must be a positive number of metres, not {baseline_unit_m}")
     file = require_file(path)
     text = _text(file)
     name = _format(text)
@@ -104,7 +106,7 @@ def read_calibration(
         else:
             known = _ros(text, None if right is None else _text(require_file(right)))
         return _checked(known, f"{file.name} ({name})")
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise WrongFile(f"{file} is not a usable {name} calibration: {error}; correct it or give {_FORMATS}") from error
 
 
@@ -223,13 +225,12 @@ def _opencv(text: str, unit_m: float) -> dict[str, Any]:
         raise ValueError("OpenCV cannot parse it") from error
 
     def matrix(shape: tuple[int, int], *names: str) -> Matrix | None:
-        nodes = {name: storage.getNode(name) for name in names}
-        for name, node in nodes.items():
-            if not node.empty():
-                found = [node.at(i).real() for i in range(node.size())] if node.isSeq() else node.mat()
-                if np.size(found) != shape[0] * shape[1]:
+        for name in names:
+            found = _opencv_numbers(storage.getNode(name))
+            if found is not None:
+                if found.size != shape[0] * shape[1]:
                     raise ValueError(f"{name} is not a {shape[0]}x{shape[1]} matrix")
-                return np.array(found, dtype=np.float64).reshape(shape)
+                return found.reshape(shape)
         return None
 
     def size(name: str) -> float | None:
@@ -255,6 +256,21 @@ def _opencv(text: str, unit_m: float) -> dict[str, Any]:
     if known["baseline_m"] is not None:
         known["baseline_m"] *= unit_m
     return known | {"width": size("width"), "height": size("height")}
+
+
+def _opencv_numbers(node: Any) -> Matrix | None:
+    """Return the numbers of a matrix or list in an OpenCV file: None if it is absent, none if it is something else."""
+    import cv2
+
+    if node.empty():
+        return None
+    try:
+        if node.isMap():
+            return np.asarray(node.mat(), dtype=np.float64)
+    except cv2.error:
+        return np.empty(0)
+    items = [node.at(i) for i in range(node.size())] if node.isSeq() else []
+    return np.array([item.real() for item in items if item.isInt() or item.isReal()])
 
 
 def _from_q(q: Matrix) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def read_image(path: AnyPath) -> Picture:
     return np.array(image.convert("L" if image.mode in _GREY_MODES else "RGB"))
 
 
-def write_image(path: AnyPath, array: Picture) -> None:
+def write_image(path: AnyPath, array: NDArray[Any]) -> None:
     """Write a picture; the suffix chooses the format, PNG and TIFF keep every bit.
 
     Args:
@@ -83,7 +83,7 @@ def write_image(path: AnyPath, array: Picture) -> None:
             Image.fromarray(array).save(temporary, quality=95)
 
 
-def encode_image(array: Picture, suffix: str = ".png", text: Mapping[str, str] | None = None) -> bytes:
+def encode_image(array: NDArray[Any], suffix: str = ".png", text: Mapping[str, str] | None = None) -> bytes:
     """Return the bytes of a lossless picture file.
 
     OpenCV encodes PNG several times faster than Pillow at the same size and knows 16-bit colour.

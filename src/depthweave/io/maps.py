@@ -11,7 +11,7 @@ FloatMap = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-def checked_map(values: NDArray[np.floating[Any]], valid: Mask | None) -> tuple[FloatMap, Mask]:
+def checked_map(values: NDArray[np.floating[Any]], valid: NDArray[Any] | None) -> tuple[FloatMap, Mask]:
     """Return a map and its mask as float32 and bool, or say why they cannot be written.
 
     Args:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from depthweave.errors import WrongFile, WrongInput
 from depthweave.io.files import AnyPath, atomic_path, require_file
-from depthweave.io.maps import FloatMap, Mask, checked_map, filled
+from depthweave.io.maps import FloatMap, Mask, checked_map
 
 MapKind = Literal["disparity", "depth", "inverse_depth"]
 
@@ -21,7 +21,8 @@ class MapFile:
 
     Attributes:
         kind: the key under which the map stands; it says the quantity.
-        values: (H, W) float32; disparity in px, metric depth in m, metric inverse depth in 1/m.
+        values: (H, W) float32, finite; disparity in px, metric depth in m, metric inverse depth in 1/m. Fillers at
+            pixels that are not usable are kept, since the file has a mask.
         valid: (H, W) bool, True = usable.
         confidence: (H, W) float32 in [0, 1], or None.
         intrinsics: (3, 3) float64 in px, or None.
@@ -91,7 +92,7 @@ def write_npz(path: AnyPath, content: MapFile) -> None:
         "baseline_m": content.baseline_m,
         "scale": content.scale,
     }
-    entries: dict[str, Any] = {content.kind: filled(values, valid), "valid": valid, "doffs_px": content.doffs_px}
+    entries: dict[str, Any] = {content.kind: _without_sentinels(values), "valid": valid, "doffs_px": content.doffs_px}
     entries |= {key: value for key, value in optional.items() if value is not None}
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **entries)
@@ -100,13 +101,17 @@ def write_npz(path: AnyPath, content: MapFile) -> None:
 _KEYS = {*get_args(MapKind), "valid", "confidence", "intrinsics", "baseline_m", "doffs_px", "scale"}
 
 
+def _without_sentinels(values: FloatMap) -> FloatMap:
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def _map_file(kind: MapKind, entries: dict[str, NDArray[Any]]) -> MapFile:
     numbers = entries[kind]
     values, valid = checked_map(numbers, entries.get("valid", np.isfinite(numbers)))
     baseline_m, scale = entries.get("baseline_m"), entries.get("scale")
     return MapFile(
         kind=kind,
-        values=filled(values, valid),
+        values=_without_sentinels(values),
         valid=valid,
         confidence=_checked_confidence(entries.get("confidence"), values.shape),
         intrinsics=_checked_intrinsics(entries.get("intrinsics")),

@@ -134,7 +134,9 @@ def _read_codes(path: AnyPath, depths: tuple[int, ...]) -> NDArray[np.uint16] | 
     depth, colour = struct.unpack_from(">BB", start, 24)
     if colour != 0 or depth not in depths:
         kind = "grey" if colour == 0 else "palette" if colour == 3 else "colour or alpha"
-        raise WrongFile(f"{file} is a {depth}-bit {kind} PNG, a map needs {wanted}-bit grey; a preview is not the data")
+        raise WrongFile(
+            f"{file} holds {depth}-bit {kind} pixels, a map needs {wanted}-bit grey ones; give the data, not a preview"
+        )
     codes = np.asarray(load_picture(file)[0])
     return codes.astype(np.uint16) if depth == 16 else codes.astype(np.uint8)
 

@@ -27,7 +27,7 @@ def gltf_from_opencv(points: NDArray[Any]) -> NDArray[Any]:
     return turned
 
 
-def write_ply(path: AnyPath, points: Points, colors: Colors | None = None) -> None:
+def write_ply(path: AnyPath, points: NDArray[np.floating[Any]], colors: NDArray[Any] | None = None) -> None:
     """Write a binary little-endian PLY file in OpenCV axes.
 
     Args:
@@ -57,7 +57,7 @@ def read_ply(path: AnyPath) -> tuple[Points, Colors | None]:
     return _read(path, "ply")
 
 
-def write_glb(path: AnyPath, points: Points, colors: Colors | None = None) -> None:
+def write_glb(path: AnyPath, points: NDArray[np.floating[Any]], colors: NDArray[Any] | None = None) -> None:
     """Write a binary glTF file; y and z are flipped to glTF axes, so that the cloud stands upright in a viewer.
 
     Args:
@@ -69,7 +69,7 @@ def write_glb(path: AnyPath, points: Points, colors: Colors | None = None) -> No
         WrongInput: no points, shapes or types that do not fit, or a coordinate is NaN or infinite.
         NotWritable: the file cannot be written.
     """
-    _write(path, gltf_from_opencv(points), colors, "glb")
+    _write(path, points, colors, "glb")
 
 
 def read_glb(path: AnyPath) -> tuple[Points, Colors | None]:
@@ -88,7 +88,7 @@ def read_glb(path: AnyPath) -> tuple[Points, Colors | None]:
     return gltf_from_opencv(points), colors
 
 
-def _write(path: AnyPath, points: Points, colors: Colors | None, file_type: str) -> None:
+def _write(path: AnyPath, points: NDArray[np.floating[Any]], colors: NDArray[Any] | None, file_type: str) -> None:
     import trimesh
 
     if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
@@ -98,7 +98,9 @@ def _write(path: AnyPath, points: Points, colors: Colors | None, file_type: str)
     bad = int(np.count_nonzero(~np.isfinite(points).all(axis=1)))
     if bad:
         raise WrongInput(f"{bad} of {len(points)} points are NaN or infinite; keep only valid ones")
-    cloud: Any = trimesh.PointCloud(points, colors=colors)  # type: ignore[no-untyped-call]
+    numbers = points.astype(np.float32)
+    turned = gltf_from_opencv(numbers) if file_type == "glb" else numbers
+    cloud: Any = trimesh.PointCloud(turned, colors=colors)  # type: ignore[no-untyped-call]
     with atomic_path(path) as temporary:
         temporary.write_bytes(cloud.export(file_type=file_type))
 

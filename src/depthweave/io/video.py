@@ -21,13 +21,8 @@ if TYPE_CHECKING:
     import av.container
     import av.video.stream
 
-VIDEO_SUFFIXES = (
-    ".mp4",
-    ".mov",
-    ".m4v",
-    ".mkv",
-    ".avi",
-)  # what write_video writes; open_frames reads whatever FFmpeg does
+# What write_video writes; open_frames reads whatever FFmpeg reads.
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".avi")
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class FrameStream:
         size: (height, width) in px, as seen (rotation applied).
         fps: frames per second of the file (not divided by `step`), or None for a folder.
         count: how many frames there will be, as the container claims; None where it claims nothing.
-        names: the pictures' names without suffix, or None for a video.
+        files: the chosen pictures of a folder, or None for a video.
         selection: start, stop and step in frames of the source.
     """
 
@@ -47,8 +42,13 @@ class FrameStream:
     size: tuple[int, int]
     fps: float | None
     count: int | None
-    names: tuple[str, ...] | None
+    files: tuple[Path, ...] | None
     selection: tuple[int, int | None, int]
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The pictures' names without suffix, or None for a video."""
+        return None if self.files is None else tuple(file.stem for file in self.files)
 
     def __iter__(self) -> Iterator[Picture]:
         """Yield (H, W, 3) frames in the order R, G, B; uint8, or uint16 for pictures with 16 bits.
@@ -56,7 +56,7 @@ class FrameStream:
         Raises:
             WrongFile: a frame is damaged, missing or of another size.
         """
-        frames = _video_frames(self.path, self.selection) if self.names is None else self._folder_frames()
+        frames = _video_frames(self.path, self.selection) if self.files is None else map(_read_colour, self.files)
         for number, frame in zip(count(self.selection[0], self.selection[2]), frames, strict=False):
             if frame.shape[:2] != self.size:
                 raise WrongFile(
@@ -64,9 +64,6 @@ class FrameStream:
                     "give frames of one size"
                 )
             yield frame
-
-    def _folder_frames(self) -> Iterator[Picture]:
-        return (_colour(read_image(file)) for file in islice(_pictures(self.path), *self.selection))
 
 
 def open_frames(path: AnyPath, start: int = 0, stop: int | None = None, step: int = 1) -> FrameStream:
@@ -91,12 +88,11 @@ def open_frames(path: AnyPath, start: int = 0, stop: int | None = None, step: in
     selection = (start, stop, step)
     source = Path(path)
     if source.is_dir():
-        pictures = list(islice(_pictures(source), *selection))
+        pictures = tuple(islice(_pictures(source), *selection))
         if not pictures:
             raise WrongFile(f"{source} has no pictures from number {start} on; give a folder of PNG or JPEG files")
         height, width = read_image(pictures[0]).shape[:2]
-        names = tuple(picture.stem for picture in pictures)
-        return FrameStream(source, (height, width), None, len(pictures), names, selection)
+        return FrameStream(source, (height, width), None, len(pictures), pictures, selection)
     file = require_file(path)
     if is_image(file):
         raise WrongFile(f"{file} is a single picture; give a video or a folder of pictures")
@@ -110,7 +106,7 @@ def open_frames(path: AnyPath, start: int = 0, stop: int | None = None, step: in
     return FrameStream(file, (height, width), float(rate) if rate else None, total, None, selection)
 
 
-def write_video(path: AnyPath, frames: Iterable[NDArray[np.uint8]], fps: float | int) -> int:
+def write_video(path: AnyPath, frames: Iterable[NDArray[Any]], fps: float | int) -> int:
     """Write an H.264 video (yuv420p, BT.709, constant quality 18), which is lossy.
 
     H.264 with yuv420p needs even sizes: an odd last column or row is repeated once.
@@ -163,7 +159,7 @@ def write_video(path: AnyPath, frames: Iterable[NDArray[np.uint8]], fps: float |
     return number
 
 
-def write_frames(folder: AnyPath, frames: Iterable[Picture], names: Sequence[str] | None = None) -> list[Path]:
+def write_frames(folder: AnyPath, frames: Iterable[NDArray[Any]], names: Sequence[str] | None = None) -> list[Path]:
     """Write every frame as a PNG file, which keeps every bit.
 
     Args:
@@ -235,7 +231,7 @@ def _decoded(file: Path) -> Iterator["av.VideoFrame"]:
                     number += 1
         except (av.error.FFmpegError, OSError) as error:
             raise WrongFile(_damage(file, number)) from error
-        if number and _missing_s(container, stream, end_s) > 0:
+        if number and _ends_early(container, stream, end_s):
             raise WrongFile(_damage(file, number))
 
 
@@ -245,21 +241,24 @@ def _end_s(frame: "av.VideoFrame") -> float:
     return float((frame.pts + frame.duration) * frame.time_base)
 
 
-def _missing_s(container: "av.container.InputContainer", stream: "av.video.stream.VideoStream", end_s: float) -> float:
-    """Return how many seconds the pictures stop before the end that the container states, 0 within its own accuracy."""
+def _ends_early(container: "av.container.InputContainer", stream: "av.video.stream.VideoStream", end_s: float) -> bool:
+    """Say whether the pictures stop clearly before the end that the container states."""
     if stream.duration is not None and stream.time_base is not None:
         stated_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     elif container.duration is not None and len(container.streams) == 1:  # sound may well be longer
         stated_s = container.duration / 1_000_000
     else:
-        return 0.0
-    missing_s = stated_s - end_s
+        return False
     tolerance_s = max(0.02 * stated_s, float(3 / stream.average_rate) if stream.average_rate else 0.2)
-    return missing_s if missing_s > tolerance_s else 0.0
+    return stated_s - end_s > tolerance_s
 
 
 def _damage(file: Path, number: int) -> str:
     return f"{file} is damaged at frame {number}; convert it again, or use the part before with stop={number}"
+
+
+def _read_colour(file: Path) -> Picture:
+    return _colour(read_image(file))
 
 
 def _colour(picture: Picture) -> Picture:

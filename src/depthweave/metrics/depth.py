@@ -148,9 +148,7 @@ def depth_metric(name: str) -> Metric:
         raise WrongInput(f"there is no depth metric {name!r}; there are {', '.join(_METRICS)}.") from None
 
 
-def _one(
-    name: str, pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"]
-) -> Measurement:
+def _one(name: str, pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"]) -> Measurement:
     return depth_metrics(pred, truth, valid, (name,))[name]
 
 

@@ -49,7 +49,7 @@ def rms(pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"], valid: Bool[Ten
 
 
 def bad(
-    pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"], threshold_px: float
+    pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"], threshold_px: float | int
 ) -> Measurement:
     """Share of pixels with |p - g| > threshold, in percent (Scharstein and Szeliski, IJCV 2002, eq. 2).
 
@@ -131,9 +131,7 @@ def disparity_metric(name: str) -> Metric:
     raise WrongInput(f"there is no disparity metric {name!r}; there are epe, rms, d1, bad-2.0 (any threshold) and a95.")
 
 
-def _one(
-    name: str, pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"]
-) -> Measurement:
+def _one(name: str, pred: Float[Tensor, "h w"], truth: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"]) -> Measurement:
     return disparity_metrics(pred, truth, valid, (name,))[name]
 
 

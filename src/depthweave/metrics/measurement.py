@@ -18,7 +18,7 @@ class Measurement(NamedTuple):
     """One metric of one item: its value and the number of pixels it stands on (NaN and 0 for an empty mask)."""
 
     value: float
-    count: int
+    count: int  # type: ignore[assignment]  # tuple.count is of no use here
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,8 @@ class Matching(Protocol):
 
     config: Any
 
-    def __call__(
-        self, left: Float[Tensor, "3 h w"], right: Float[Tensor, "3 h w"], *, max_disparity: int
-    ) -> Match: ...
+    def __call__(self, left: Float[Tensor, "3 h w"], right: Float[Tensor, "3 h w"], *, max_disparity: int) -> Match:
+        """Match the left view to the right one."""
 
 
 class StereoMatcher:
@@ -136,8 +135,8 @@ def pair_warnings(pair: StereoPair) -> list[str]:
     sentences = []
     if found.looks_swapped:
         sentences.append(
-            f"{pair.sources[0]} and {pair.sources[1]} look swapped ({found.behind_share:.0%} of {found.matches} matched "
-            "points lie farther right in the right picture); give the left picture first."
+            f"{pair.sources[0]} and {pair.sources[1]} look swapped ({found.behind_share:.0%} of {found.matches} "
+            "matched points lie farther right in the right picture); give the left picture first."
         )
     if abs(found.vertical_offset_px) > LARGEST_VERTICAL_OFFSET_PX:
         sentences.append(

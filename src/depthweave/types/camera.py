@@ -39,6 +39,7 @@ class Camera:
         width: int | None = None,
         height: int | None = None,
         right: str | PathLike[str] | None = None,
+        cameras: tuple[str, str] | None = None,
     ) -> "Camera":
         """Camera of a calibration file; formats as in `depthweave.io.read_calibration`.
 
@@ -46,12 +47,13 @@ class Camera:
             path: Middlebury ``calib.txt``, KITTI, ``K.txt``, OpenCV YAML or XML, ROS CameraInfo.
             width, height: size of the pictures; needed when the file does not state it.
             right: the second file of a ROS pair.
+            cameras: left and right matrix of a KITTI file; None takes the colour cameras.
 
         Raises:
             WrongFile: a damaged file, or one for pictures of another size.
             WrongInput: a size that neither the file nor the caller states.
         """
-        found = io.read_calibration(path, right=right)
+        found = io.read_calibration(path, right=right, cameras=cameras)
         size = (width or found.width, height or found.height)
         if size[0] is None or size[1] is None:
             raise WrongInput(f"{path} does not state the size of its pictures; pass width= and height=.")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Clip:
         stop: int | None = None,
         step: int = 1,
         calibration: "str | PathLike[str] | Camera | None" = None,
-    ) -> Self:
+    ) -> "Clip":
         """Open a video file or a folder of pictures; nothing is decoded yet.
 
         Args:
@@ -55,8 +55,9 @@ class Clip:
             WrongFile: not a video and not a folder with pictures.
         """
         frames = io.open_frames(path, start=start, stop=stop, step=step)
-        camera = calibration
-        if calibration is not None and not isinstance(calibration, Camera):
+        if calibration is None or isinstance(calibration, Camera):
+            camera = calibration
+        else:
             height, width = frames.size
             camera = Camera.read(calibration, width=width, height=height)
         return cls(frames, frames.fps, camera, Path(path).stem)
@@ -178,7 +179,9 @@ class DepthVideo:
         manifest = io.read_manifest(folder)
         kinds = {"depth_video": DepthMap, "inverse_depth_video": InverseDepthMap}
         if manifest["type"] not in kinds:
-            raise WrongFile(f"{folder} holds {manifest['type']}, not a depth video; read it with the type of that name.")
+            raise WrongFile(
+                f"{folder} holds {manifest['type']}, not a depth video; read it with the type of that name."
+            )
         frames = [kinds[manifest["type"]].read(folder / "frames" / f"{i:06d}.npz") for i in range(manifest["frames"])]
         camera, poses = manifest["camera"], manifest["world_from_camera"]
         return cls(

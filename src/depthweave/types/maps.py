@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from depthweave.io.npz import MapKind
 from depthweave.types.camera import Camera
 from depthweave.types.cloud import PointCloud
 from depthweave.types.picture import Picture, read_picture
+
+
+M = TypeVar("M", bound="_Map")
 
 
 class Scale(StrEnum):
@@ -77,7 +80,7 @@ class _Map:
         shown = self._shown()
         return images.colorize(shown, self.valid, limits or images.color_range(shown, self.valid), name=name)
 
-    def with_image(self, image: Picture) -> Self:
+    def with_image(self: M, image: Picture) -> M:
         """The same map with the picture it belongs to, for coloured clouds and previews."""
         return replace(self, image=read_picture(image))
 
@@ -109,7 +112,7 @@ class _Map:
             raise WrongFile(f"{path}: a {self.quantity} map is saved as .npz, .pfm, .exr, .png or a folder.")
 
     @classmethod
-    def read(cls, path: str | PathLike[str], *, camera: Camera | None = None) -> Self:
+    def read(cls: type[M], path: str | PathLike[str], *, camera: Camera | None = None) -> M:
         """Read what `save` wrote: a result folder or one of its files.
 
         Files other than ``.npz`` know no camera and no scale: pass the one, and see the class for the other.
@@ -132,6 +135,9 @@ class _Map:
     def _scale(self) -> Scale | None:
         return None
 
+    def _with_scale(self: M, scale: Scale) -> M:
+        return self
+
     def _save_png(self, path: Path) -> None:
         raise WrongFile(f"{path}: a {self.quantity} map has no 16-bit PNG form; save it as .npz, .pfm or .exr.")
 
@@ -141,22 +147,17 @@ class _Map:
 
     @classmethod
     def _make(
-        cls,
+        cls: type[M],
         values: NDArray[np.float32],
         valid: NDArray[np.bool_],
         *,
         camera: Camera | None = None,
         confidence: NDArray[np.float32] | None = None,
         scale: Scale | None = None,
-    ) -> Self:
-        extra = {} if scale is None or cls.quantity == "disparity" else {"scale": scale}
-        return cls(
-            torch.from_numpy(values),
-            torch.from_numpy(valid),
-            None if confidence is None else torch.from_numpy(confidence),
-            camera,
-            **extra,
-        )
+    ) -> M:
+        known = None if confidence is None else torch.from_numpy(confidence)
+        found = cls(torch.from_numpy(values), torch.from_numpy(valid), known, camera)
+        return found if scale is None else found._with_scale(scale)
 
     def _to_file(self) -> io.MapFile:
         camera, scale = self.camera, self._scale()
@@ -172,7 +173,7 @@ class _Map:
         )
 
     @classmethod
-    def _from_file(cls, file: io.MapFile, path: Path) -> Self:
+    def _from_file(cls: type[M], file: io.MapFile, path: Path) -> M:
         if file.kind != cls.quantity:
             raise WrongFile(f"{path} holds {file.kind}, not {cls.quantity}; read it with the type of that name.")
         camera = None
@@ -216,7 +217,7 @@ class _Map:
         )
 
     @classmethod
-    def _read_folder(cls, folder: Path) -> Self:
+    def _read_folder(cls: type[M], folder: Path) -> M:
         manifest = io.read_manifest(folder)
         if manifest["type"] != cls.quantity:
             raise WrongFile(
@@ -392,6 +393,9 @@ class DepthMap(_Map):
     def _scale(self) -> Scale | None:
         return self.scale
 
+    def _with_scale(self, scale: Scale) -> "DepthMap":
+        return replace(self, scale=scale)
+
     def _save_png(self, path: Path) -> None:
         _require_metric(self.scale, "a depth PNG in millimetres")
         io.write_depth_png(path, _numpy(self.values), _numpy(self.valid))
@@ -401,7 +405,7 @@ class DepthMap(_Map):
         return io.read_depth_png(path)
 
     @classmethod
-    def read(cls, path: str | PathLike[str], *, camera: Camera | None = None) -> Self:
+    def read(cls, path: str | PathLike[str], *, camera: Camera | None = None) -> "DepthMap":
         """As `DisparityMap.read`; a PNG states its unit and so is METRIC."""
         found = super().read(path, camera=camera)
         return replace(found, scale=Scale.METRIC) if Path(path).suffix.lower() == ".png" else found
@@ -459,6 +463,9 @@ class InverseDepthMap(_Map):
 
     def _scale(self) -> Scale | None:
         return self.scale
+
+    def _with_scale(self, scale: Scale) -> "InverseDepthMap":
+        return replace(self, scale=scale)
 
     def _cloud(self) -> PointCloud | None:
         known = self.camera is not None and self.scale != Scale.UNKNOWN_SCALE_AND_SHIFT

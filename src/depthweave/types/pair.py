@@ -107,6 +107,4 @@ class StereoPair:
 
     def mirrored(self) -> "StereoPair":
         """The pair as a mirror shows it: right becomes left, so that a matcher answers for the right picture."""
-        return StereoPair(
-            self.right.flip(-1), self.left.flip(-1), None, self.name, (self.sources[1], self.sources[0])
-        )
+        return StereoPair(self.right.flip(-1), self.left.flip(-1), None, self.name, (self.sources[1], self.sources[0]))

@@ -10,6 +10,9 @@ from depthweave import geometry
 from depthweave.types import DisparityMap, StereoPair
 from depthweave.worlds.scene import Plane, Scene, Sphere
 
+GAMMA = 1.8
+"""Light adds up before the picture is encoded."""
+
 
 @dataclass(frozen=True, eq=False)
 class RenderedPair:
@@ -103,11 +106,11 @@ def _color(scene: Scene, eye: Float[Tensor, "3"], samples: int) -> Float[Tensor,
             normal = torch.nn.functional.normalize(torch.tensor(surface.normal), dim=0).expand_as(place)
         else:
             normal = (place - torch.tensor(surface.center)) / surface.radius_m
-        shade = 0.35 + 0.65 * (normal @ light).clamp_min(0.0)
+        shade = 0.4 + 0.6 * (normal @ light).clamp_min(0.0)
         pattern = 0.25 + 0.75 * _noise(place / surface.grain_m, surface.texture_seed)
         color[hit] = torch.tensor(surface.color) * (shade * pattern)[:, None]
-    blocks = color.unflatten(0, (camera.height, samples)).unflatten(2, (camera.width, samples))
-    return blocks.mean(dim=(1, 3)).clamp(0, 1).permute(2, 0, 1).contiguous()
+    linear = torch.nn.functional.avg_pool2d(color.permute(2, 0, 1), samples).clamp(0, 1)
+    return linear.pow(1 / GAMMA).contiguous()
 
 
 def _noise(points: Float[Tensor, "n 3"], seed: int, octaves: int = 5) -> Float[Tensor, "n"]:
@@ -123,21 +126,26 @@ def _noise(points: Float[Tensor, "n 3"], seed: int, octaves: int = 5) -> Float[T
 
 
 def _lattice(points: Float[Tensor, "n 3"], seed: int) -> Float[Tensor, "n"]:
-    cell = points.floor()
-    inside = points - cell
-    blend = inside.square() * (3 - 2 * inside)
-    corner = cell.long()
-    total = torch.zeros(points.shape[0])
-    for code in range(8):
-        bits = torch.tensor([code & 1, code >> 1 & 1, code >> 2 & 1])
-        weight = torch.where(bits.bool(), blend, 1 - blend).prod(-1)
-        total += weight * _hash(corner + bits, seed)
+    """Random values at integer coordinates, blended by smoothstep in between."""
+    x, y, z = points.unbind(-1)
+    (x0, u), (y0, v), (z0, w) = (_cell(axis) for axis in (x, y, z))
+    rows = [[(x0 + i) * 73856093 + (y0 + j) * 19349663 + seed * 2654435761 for i in (0, 1)] for j in (0, 1)]
+    total = torch.zeros_like(x)
+    for k, along_z in ((0, 1 - w), (1, w)):
+        depth = (z0 + k) * 83492791
+        near, far = (torch.lerp(_uniform(row[0] + depth), _uniform(row[1] + depth), u) for row in rows)
+        total += along_z * torch.lerp(near, far, v)
     return total
 
 
-def _hash(corner: Int[Tensor, "n 3"], seed: int) -> Float[Tensor, "n"]:
-    """Uniform in [0, 1) from integer coordinates: multiply, xor, shift (exact integers, so equal on every machine)."""
-    mixed = corner @ torch.tensor([73856093, 19349663, 83492791]) + seed * 2654435761
+def _cell(axis: Float[Tensor, "n"]) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
+    whole = axis.floor()
+    inside = axis - whole
+    return whole.long(), inside.square() * (3 - 2 * inside)
+
+
+def _uniform(mixed: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """Uniform in [0, 1) from an integer: xor, shift, multiply (exact integers, so equal on every machine)."""
     for factor in (2246822519, 3266489917):
         mixed = ((mixed ^ (mixed >> 15)) * factor) & 0xFFFFFFFF
     return (mixed ^ (mixed >> 16)).float() / 2**32

@@ -1,0 +1,1 @@
+"""Evaluation in two passes: predictions on disk, then scores from disk."""
