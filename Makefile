@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Threads that spin while they wait make torch many times slower on a machine with other work.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: setup demo test lint types clean
 
 setup: $(READY)

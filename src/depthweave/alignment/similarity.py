@@ -43,6 +43,9 @@ def fit_similarity(
     counted = torch.full(source.shape[:-2], source.shape[-2]) if weights is None else (weights > 0).sum(-1)
     if bool((counted < 3).any()):
         raise WrongInput("a similarity needs at least three points with positive weight; check the masks.")
+    if weights is not None:
+        # Zeroed, since a weight of zero times a filler of any size need not be zero.
+        source, target = (torch.where(weights[..., None] > 0, points, 0.0) for points in (source, target))
     result = roma.rigid_points_registration(source, target, weights=weights, compute_scaling=with_scale)
     scale = result[2] if with_scale else torch.ones(source.shape[:-2], dtype=source.dtype, device=source.device)
     return Similarity(result[0], result[1], scale)

@@ -3,7 +3,6 @@
 from depthweave.classical.block import BlockConfig, BlockMatching
 from depthweave.classical.consistency import (
     Match,
-    Winner,
     background_fill,
     left_right_check,
     left_right_difference,
@@ -12,6 +11,7 @@ from depthweave.classical.consistency import (
     median_filter,
     parabola_offset,
     right_cost_volume,
+    rival_cost,
     winner_take_all,
 )
 from depthweave.classical.cost import (
@@ -42,7 +42,6 @@ __all__ = [
     "PairCheck",
     "SemiGlobalConfig",
     "SemiGlobalMatching",
-    "Winner",
     "background_fill",
     "census",
     "census_transform",
@@ -58,6 +57,7 @@ __all__ = [
     "nssd",
     "parabola_offset",
     "right_cost_volume",
+    "rival_cost",
     "sad",
     "ssd",
     "structure_channels",

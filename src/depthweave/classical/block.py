@@ -9,13 +9,13 @@ from torch import Tensor
 from depthweave.classical.consistency import (
     TIE,
     Match,
-    Winner,
     background_fill,
     left_right_difference,
     local_support,
     match_confidence,
     median_filter,
     right_cost_volume,
+    rival_cost,
     winner_take_all,
 )
 from depthweave.classical.cost import CENSUS_ROWS, census, cross_correlation, nssd, sad, ssd, zncc
@@ -23,7 +23,7 @@ from depthweave.errors import WrongInput
 from depthweave.images import luminance
 
 COSTS = {"census": census, "zncc": zncc, "sad": sad, "ssd": ssd, "nssd": nssd, "cc": cross_correlation}
-CHUNK_BYTES = 64 * 2**20
+CHUNK_BYTES = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class BlockConfig:
         support_window: side of the window in px in which a match needs company, odd.
         support_share: share of that window that must be matched to within 1 px, in [0, 1]; 0 keeps speckles.
         median_size: side of the final median in px, odd; 1 leaves it out.
-        chunk_rows: image rows matched at once; None takes as many as keep the cost volume below 64 MiB.
+        chunk_rows: image rows matched at once; None takes as many as keep the cost volume below 128 MiB.
     """
 
     cost: str = "census"
@@ -64,7 +64,7 @@ class BlockMatching:
 
     The right image's disparity is read diagonally from the same cost volume, so nothing is computed twice. Rows are
     matched in chunks, with the margin that their windows need; the result does not depend on the chunks. Peak memory:
-    about five cost volumes of one chunk, 320 MiB with the default chunks, and ``8 * median_size**2`` bytes per pixel.
+    about two and a half cost volumes of one chunk (330 MiB with the default chunks) and ``4 * median_size**2`` bytes per pixel.
     """
 
     def __init__(self, config: BlockConfig | None = None) -> None:
@@ -86,35 +86,36 @@ class BlockMatching:
             WrongInput: if the sizes differ or a number cannot be used.
         """
         config = self.config
-        winner, right_disparity = self._winners(luminance(left)[None], luminance(right)[None], max_disparity)
-        difference = left_right_difference(winner.disparity, right_disparity)
+        disparity, cost, rival, right_disparity = self._winners(
+            luminance(left)[None], luminance(right)[None], max_disparity
+        )
+        difference = left_right_difference(disparity, right_disparity)
         # 1 - best / rival, with a tie (a flat or repeated texture) at exactly 0
-        distinctness = 1 - (winner.cost / winner.rival.clamp(min=TIE)).clamp(max=1)
-        distinctness = distinctness.masked_fill(winner.rival - winner.cost <= TIE, 0)
+        distinctness = 1 - (cost / rival.clamp(min=TIE)).clamp(max=1)
+        distinctness = distinctness.masked_fill(rival - cost <= TIE, 0)
         agreed = (difference <= config.check_threshold_px) & (distinctness > config.uniqueness)
-        support = local_support(winner.disparity, agreed, window=config.support_window)
+        support = local_support(disparity, agreed, window=config.support_window)
         valid = agreed & (support >= config.support_share)
         return Match(
-            median_filter(background_fill(winner.disparity, valid), config.median_size),
+            median_filter(background_fill(disparity, valid), config.median_size),
             valid,
             match_confidence(difference, valid, threshold_px=config.check_threshold_px, distinctness=distinctness),
         )
 
-    def _winners(self, left: Tensor, right: Tensor, max_disparity: int) -> tuple[Winner, Tensor]:
-        """Winner on the left image and disparity of the right one, chunk by chunk."""
+    def _winners(self, left: Tensor, right: Tensor, max_disparity: int) -> list[Tensor]:
+        """Left disparity, its cost and its rival's, and right disparity, chunk by chunk."""
         config = self.config
         _, height, width = left.shape
         margin = config.window // 2 + CENSUS_ROWS // 2
         fitting = CHUNK_BYTES // (max(max_disparity, 1) * width * left.element_size()) - 2 * margin
         rows = config.chunk_rows or max(fitting, margin)
-        parts: list[tuple[Tensor, ...]] = []
+        chunks: list[tuple[Tensor, ...]] = []
         for top in range(0, height, rows):
             first, bottom = max(top - margin, 0), min(top + rows, height)
             reach = slice(first, min(bottom + margin, height))
             volume = COSTS[config.cost](left[:, reach], right[:, reach], max_disparity, config.window)
             volume = volume[:, top - first : bottom - first]
-            winner = winner_take_all(volume, subpixel=config.subpixel)
-            back = winner_take_all(right_cost_volume(volume), subpixel=config.subpixel)
-            parts.append((*winner, back.disparity))
-        disparity, cost, rival, right_disparity = (torch.cat(maps) for maps in zip(*parts, strict=True))
-        return Winner(disparity, cost, rival), right_disparity
+            right_disparity, _ = winner_take_all(right_cost_volume(volume), subpixel=config.subpixel)
+            disparity, cost = winner_take_all(volume, subpixel=config.subpixel)
+            chunks.append((disparity, cost, rival_cost(volume, disparity), right_disparity))
+        return [torch.cat(maps) for maps in zip(*chunks, strict=True)]

@@ -1,7 +1,6 @@
 """From costs to a disparity map that can be trusted: winner, sub-pixel place, two-way check, filters and filling."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,21 +29,9 @@ class Match:
     confidence: Float[Tensor, "h w"]
 
 
-class Winner(NamedTuple):
-    """Best disparity of each pixel.
-
-    Attributes:
-        disparity: px, (*b, h, w).
-        cost: cost of the best disparity, (*b, h, w).
-        rival: lowest cost more than 1 px away from the best disparity, (*b, h, w); ``inf`` if there is none.
-    """
-
-    disparity: Tensor
-    cost: Tensor
-    rival: Tensor
-
-
-def winner_take_all(volume: Float[Tensor, "*b d h w"], *, subpixel: bool = True) -> Winner:
+def winner_take_all(
+    volume: Float[Tensor, "*b d h w"], *, subpixel: bool = True
+) -> tuple[Float[Tensor, "*b h w"], Float[Tensor, "*b h w"]]:
     """Take the disparity of lowest cost, d* = argmin_d C(d); of equal ones the smallest.
 
     Args:
@@ -52,21 +39,38 @@ def winner_take_all(volume: Float[Tensor, "*b d h w"], *, subpixel: bool = True)
         subpixel: refine d* by `parabola_offset`.
 
     Returns:
-        The winner and its best rival.
+        Disparity in px and its (unrefined) cost.
 
     Source: Scharstein and Szeliski, IJCV 2002, section 3.3.
     """
-    count = volume.shape[-3]
+    last = volume.shape[-3] - 1
     cost, best = volume.min(-3, keepdim=True)
-    before = volume.gather(-3, (best - 1).clamp(min=0)).masked_fill(best == 0, torch.inf)
-    after = volume.gather(-3, (best + 1).clamp(max=count - 1)).masked_fill(best == count - 1, torch.inf)
-    others = volume.clone()
-    for step in (-1, 0, 1):
-        others.scatter_(-3, (best + step).clamp(0, count - 1), torch.inf)
     disparity = best.to(volume.dtype)
     if subpixel:
+        before = volume.gather(-3, (best - 1).clamp(min=0)).masked_fill(best == 0, torch.inf)
+        after = volume.gather(-3, (best + 1).clamp(max=last)).masked_fill(best == last, torch.inf)
         disparity = disparity + parabola_offset(before, cost, after)
-    return Winner(disparity.squeeze(-3), cost.squeeze(-3), others.amin(-3))
+    return disparity.squeeze(-3), cost.squeeze(-3)
+
+
+def rival_cost(volume: Float[Tensor, "*b d h w"], disparity: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
+    """Lowest cost away from the winner: over all d but the nearest integer to the disparity and its two neighbours.
+
+    Args:
+        volume: costs, lower is better.
+        disparity: winners in px, see `winner_take_all`.
+
+    Returns:
+        Cost of the best rival, ``inf`` if there is none.
+
+    Source: Hu and Mordohai, "A quantitative evaluation of confidence measures for stereo vision", PAMI 2012 (the second
+    lowest cost of the peak ratio, local minimum relaxed to "not next to the winner").
+    """
+    last = volume.shape[-3] - 1
+    best, others = disparity.round().long().unsqueeze(-3), volume.clone()
+    for step in (-1, 0, 1):
+        others.scatter_(-3, (best + step).clamp(0, last), torch.inf)
+    return others.amin(-3)
 
 
 def parabola_offset(

@@ -201,12 +201,14 @@ def census(
     differences", PAMI 2009.
     """
     left, right = left.mean(-3, keepdim=True), right.mean(-3, keepdim=True)
-    height = left.shape[-2]
+    height, full_width = left.shape[-2:]
+    columns_in_view = _columns_in_view(full_width, left.device)
     code_left, code_right = census_transform(left), census_transform(right)
 
     def cost(x: Tensor, y: Tensor) -> Tensor:
         width = x.shape[-1]
-        differing = _count_bits_((x ^ y).squeeze(-3).bitwise_and_(_columns_in_view(width, x.device)))
+        in_view = columns_in_view[full_width - width :] & columns_in_view[:width]
+        differing = _count_bits_((x ^ y).squeeze(-3).bitwise_and_(in_view))
         rows = _terms(height, CENSUS_ROWS, x.device)[:, None]
         comparisons = (rows * _terms(width, CENSUS_COLUMNS, x.device) - 1).clamp(min=1)
         return _window_mean(differing.to(left.dtype) / comparisons.to(left.dtype), window)
@@ -242,7 +244,7 @@ def _census_neighbours() -> list[tuple[int, int]]:
 
 
 def _columns_in_view(width: int, device: torch.device) -> Tensor:
-    """Census bits (w,) whose neighbour's column lies in an overlap of that width."""
+    """Census bits (w,) whose neighbour's column lies in an image of that width."""
     column = torch.arange(width, device=device)
     mask = torch.zeros_like(column)
     for bit, (_, dx) in enumerate(_census_neighbours()):

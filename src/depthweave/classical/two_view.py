@@ -1,5 +1,6 @@
 """What sparse features say about two views before anything dense is computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -48,14 +49,14 @@ def match_features(
     found = [detector.detectAndCompute(_grey(view, size), None) for view in (left, right)]
     (keys_left, codes_left), (keys_right, codes_right) = found
     nothing = np.zeros((0, 2), np.float32)
-    if codes_left is None or codes_right is None:
+    if not keys_left or not keys_right:
         return nothing, nothing
     pairs = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(codes_left, codes_right)
     good = [m for m in pairs if m.distance <= 40]
     # ORB places a feature at a pixel's centre of the small picture; the half-pixel rule takes it back.
     ratio = np.array([width / size[0], height / size[1]], np.float32)
 
-    def positions(points: list[tuple[float, float]]) -> NDArray[np.float32]:
+    def positions(points: list[Sequence[float]]) -> NDArray[np.float32]:
         small = np.array(points, np.float32).reshape(-1, 2)
         return (small + np.float32(0.5)) * ratio - np.float32(0.5)
 

@@ -13,7 +13,6 @@ def command(model: Model = "sgm", output: Output = Path("demo")) -> None:
 
     import torch
 
-    from depthweave import images, io
     from depthweave.cli.stereo import describe, match_files
     from depthweave.cli.tables import print_table
     from depthweave.metrics import disparity_metrics
@@ -22,39 +21,27 @@ def command(model: Model = "sgm", output: Output = Path("demo")) -> None:
     from depthweave.worlds import render_pair, still_life
 
     require_output_folder(output)
+    scene, result = output / "scene", output / "result"
     start = time.perf_counter()
     world = render_pair(still_life(), name="still-life")
-    files = {name: output / f"{name}.png" for name in ("left", "right")}
-    io.write_image(files["left"], images.image_from_tensor(world.pair.left))
-    io.write_image(files["right"], images.image_from_tensor(world.pair.right))
-    calibration, truth = output / "calib.txt", output / "truth.pfm"
-    camera = world.pair.camera
-    assert camera is not None
-    intrinsics = camera.intrinsics.double().numpy()
-    io.write_calibration(calibration, io.StereoCalibration(intrinsics, camera.baseline_m))
-    world.left_disparity.save(truth)
-    typer.echo(
-        f"rendered {files['left']}, {files['right']}, {calibration} and {truth} in {time.perf_counter() - start:.1f} s"
-    )
-    result = output / "result"
-    facts = match_files(load(model), files["left"], files["right"], calibration, result, grey=False, of_right=False)
+    world.save(scene)
+    typer.echo(f"rendered {scene}/ with exact truth in {time.perf_counter() - start:.1f} s")
+    left, right, calibration = scene / "left.png", scene / "right.png", scene / "calib.txt"
+    facts = match_files(load(model), left, right, calibration, result, grey=False, of_right=False)
     typer.echo(describe(result, facts))
-    found = DisparityMap.read(result)
-    masks = {
-        "visible in both views": world.visible,
-        "all pixels": torch.ones_like(world.visible),
-    }
+    found, truth = DisparityMap.read(result), world.left_disparity.values
+    masks = {"visible in both views": world.visible, "all pixels": torch.ones_like(world.visible)}
     names = ("epe", "bad-1.0", "bad-2.0", "d1")
     rows = []
     for label, mask in masks.items():
-        measured = disparity_metrics(found.values, world.left_disparity.values, mask, names)
+        measured = disparity_metrics(found.values, truth, mask, names)
         rows.append([label, *(f"{measured[name].value:.2f}" for name in names)])
-    print_table(
-        f"{model} against the exact truth", ["pixels", "epe [px]", "bad-1.0 [%]", "bad-2.0 [%]", "D1 [%]"], rows
-    )
+    header = ["pixels", "epe [px]", "bad-1.0 [%]", "bad-2.0 [%]", "d1 [%]"]
+    print_table(f"{model} against the exact truth", header, rows)
     typer.echo(
-        f"look at {result / 'preview.png'} and open {result / 'cloud.ply'} in a viewer, then try\n"
-        f"  depthweave stereo {files['left']} {files['right']} -c {calibration} -m block -o {output / 'block'}\n"
-        "  depthweave stereo LEFT.png RIGHT.png -o out        your own rectified pair\n"
-        "  depthweave models                                  what else there is"
+        f"look at {result / 'preview.png'}, open {result / 'cloud.ply'} in a viewer, then try\n"
+        f"  depthweave stereo {left} {right} -c {calibration} -m block -o {output / 'block'}\n"
+        f"  depthweave predict sgm folder --root {output} -o {output / 'run'}\n"
+        f"  depthweave score {output / 'run'}\n"
+        "  depthweave stereo LEFT.png RIGHT.png -o out        your own rectified pair"
     )

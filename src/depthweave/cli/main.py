@@ -1,5 +1,6 @@
 """`depthweave`: the commands, and what happens when one fails."""
 
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -47,6 +48,8 @@ def run() -> None:
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     warnings.showwarning = _show_warning
+    # Threads that spin while they wait make torch many times slower as soon as another program wants the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # --debug is accepted anywhere, since it is typed after something has failed.
         app(args=[argument for argument in arguments if argument != "--debug"])
@@ -59,7 +62,8 @@ def run() -> None:
     except Exception as error:
         if debug:
             raise
-        _fail(f"unexpected {type(error).__name__}: {error} (run again with --debug and report what it prints).")
+        first_line = (str(error).splitlines() or [""])[0]
+        _fail(f"unexpected {type(error).__name__}: {first_line} (run again with --debug and report what it prints).")
 
 
 def _fail(sentence: str) -> None:

@@ -17,7 +17,7 @@ def command(
         list[str] | None, typer.Option("--reader", help="Option of the benchmark's reader, e.g. --reader split=test.")
     ] = None,
     max_disparity: MaxDisparity = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Only the first so many items.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Only the first so many items.")] = None,
     device: Device = "auto",
     settings: Settings = None,
     as_json: Json = False,
@@ -30,8 +30,6 @@ def command(
 
     matcher = load(model, device=device, **parse_settings(settings))
     matcher.max_disparity = max_disparity
-    # Benchmark pairs are known to be rectified and in order, and the check would count as matching time.
-    matcher.check = False
     require_output_folder(output)
     found = predict(matcher, benchmark, root, output, benchmark_options=parse_settings(reader), limit=limit)
     for key, sentence in found.failed.items():

@@ -1,9 +1,12 @@
 """First pass: predictions of one configuration on one benchmark, on disk."""
 
+import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import depthweave
 from depthweave import io, runtime
 from depthweave.data import StereoItem, open_benchmark
-from depthweave.errors import DepthweaveError, DifferentConfiguration, WrongFile
+from depthweave.errors import DepthweaveError, DifferentConfiguration, NotWritable, WrongFile
 from depthweave.pipelines.stereo import StereoMatcher
 
 _RUN_FILE = "run.json"
@@ -47,24 +50,42 @@ class Run:
             configuration = data["configuration"]
             benchmark, options = configuration["benchmark"], configuration["benchmark_options"]
             return cls(Path(folder), benchmark, options, Path(data["root"]), configuration["model"])
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise WrongFile(f"{path} is damaged ({error}); delete the folder and predict again.") from error
 
     def items(self, root: str | Path | None = None) -> list[StereoItem]:
         """The benchmark's items, at the recorded root or another one."""
-        return open_benchmark(self.benchmark, root or self.root, **self.benchmark_options)
+        place = self.root if root is None else Path(root).resolve()
+        return open_benchmark(self.benchmark, place, **self.benchmark_options)
 
     def map_path(self, key: str) -> Path:
         """Where the prediction of an item is."""
         return self.folder / "items" / f"{key}.npz"
 
     def facts_path(self, key: str) -> Path:
-        """Where an item's facts are; they are written last, so their presence says that the item is done."""
+        """Where an item's facts are; they are written last."""
         return self.folder / "items" / f"{key}.json"
 
+    def is_finished(self, key: str) -> bool:
+        """Whether an item has both its map and its facts."""
+        return self.facts_path(key).is_file() and self.map_path(key).is_file()
+
     def facts(self, key: str) -> dict[str, Any]:
-        """Seconds and warnings of a finished item."""
-        found: dict[str, Any] = json.loads(self.facts_path(key).read_text(encoding="utf-8"))
+        """Seconds and warnings of a finished item.
+
+        Raises:
+            WrongFile: there are none, or they are damaged.
+        """
+        path = self.facts_path(key)
+        if not path.is_file():
+            raise WrongFile(
+                f'{path} does not exist; run `depthweave predict` again, or write {{"seconds": 1.0}} there.'
+            )
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            found["seconds"] = float(found["seconds"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise WrongFile(f"{path} is damaged ({error}); delete it and run `depthweave predict` again.") from error
         return found
 
 
@@ -93,7 +114,8 @@ def predict(
     An item that fails is reported and the rest goes on; the next call tries it again.
 
     Args:
-        matcher: configured matcher; its own pair checks are left out here.
+        matcher: configured matcher; its own pair checks are left out, since benchmark pairs are known to be rectified
+            and in order, and the check would count as matching time.
         benchmark: name as in `depthweave.data.BENCHMARKS`.
         root: the benchmark's folder.
         output: run folder; it may hold an unfinished run of the same configuration.
@@ -104,7 +126,10 @@ def predict(
     Raises:
         DifferentConfiguration: the folder holds predictions of another model, options, data or version.
         UnknownBenchmark, WrongFile: the benchmark cannot be opened.
+        NotWritable: the run folder cannot be written.
     """
+    matcher = copy(matcher)
+    matcher.check = False
     options = benchmark_options or {}
     items = open_benchmark(benchmark, root, **options)
     run = _open_run(matcher, benchmark, options, Path(root), Path(output), items)
@@ -112,12 +137,14 @@ def predict(
     failed: dict[str, str] = {}
     done = reused = 0
     for item in runtime.progress(wanted, label=f"{run.model['model']} on {benchmark}", show=show_progress):
-        if run.facts_path(item.key).is_file():
+        if run.is_finished(item.key):
             reused += 1
             continue
         try:
             _predict_item(matcher, item, run)
             done += 1
+        except NotWritable:
+            raise
         except DepthweaveError as error:
             failed[item.key] = str(error)
     return Progress(run, done, reused, failed)
@@ -138,6 +165,7 @@ def _predict_item(matcher: StereoMatcher, item: StereoItem, run: Run) -> None:
         "valid_share": float(result.valid.float().mean()),
         "height": result.height,
         "width": result.width,
+        "input_bytes": _input_bytes(item),
         "warnings": [str(w.message) for w in caught],
     }
     _write_json(run.facts_path(item.key), facts)
@@ -151,40 +179,57 @@ def _open_run(
     output: Path,
     items: Sequence[StereoItem],
 ) -> Run:
+    keys = [item.key for item in items]
     configuration = {
         "model": matcher.facts(),
         "benchmark": benchmark,
         "benchmark_options": options,
-        "data": _fingerprint(items),
+        "data": {"items": len(keys), "sha256": hashlib.sha256("\n".join(keys).encode()).hexdigest()},
         "version": depthweave.__version__,
     }
-    path = output / _RUN_FILE
+    # Through JSON, so that tuples and lists compare equal.
+    now = json.loads(json.dumps(configuration, default=os.fspath))
+    path, place = output / _RUN_FILE, root.resolve()
+    before = None
     if path.is_file():
-        Run.read(output)
+        run = Run.read(output)
         before = json.loads(path.read_text(encoding="utf-8"))["configuration"]
-        # Through JSON, so that tuples and lists compare equal.
-        now = json.loads(json.dumps(configuration))
-        changed = [key for key in now if now[key] != before.get(key)]
+        changed = _changed(before, now) or _changed_inputs(run, items)
         if changed:
             raise DifferentConfiguration(
-                f"{output} holds predictions with another {' and '.join(changed)}; choose another folder with -o, or "
-                "delete this one."
+                f"{output} holds predictions of another configuration: {', '.join(changed)}; choose another folder "
+                "with -o, or delete this one."
             )
-    else:
-        _write_json(path, {"format": "depthweave-run", "root": str(root.resolve()), "configuration": configuration})
+    if before is None or run.root != place:
+        _write_json(path, {"format": "depthweave-run", "root": str(place), "configuration": now})
     return Run.read(output)
 
 
-def _fingerprint(items: Iterable[StereoItem]) -> dict[str, Any]:
-    """Count and hash of keys and picture sizes in bytes: the same data at another place compare equal."""
-    import hashlib
+def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs, in words such as "model (max_disparity)"."""
+    words = []
+    for key, value in now.items():
+        old = before.get(key)
+        if old == value:
+            continue
+        parts = []
+        if isinstance(old, dict) and isinstance(value, dict):
+            parts = [part for part in old | value if old.get(part) != value.get(part)]
+        words.append(key.replace("_", " ") + (f" ({', '.join(parts)})" if parts else ""))
+    return words
 
-    digest = hashlib.sha256()
-    count = 0
+
+def _changed_inputs(run: Run, items: Iterable[StereoItem]) -> list[str]:
+    """The first finished item whose files have another size now; the same data at another place compare equal."""
     for item in items:
-        digest.update(f"{item.key} {item.left.stat().st_size} {item.right.stat().st_size}\n".encode())
-        count += 1
-    return {"items": count, "sha256": digest.hexdigest()}
+        if run.is_finished(item.key) and run.facts(item.key).get("input_bytes") != _input_bytes(item):
+            return [f"input files of {item.key}"]
+    return []
+
+
+def _input_bytes(item: StereoItem) -> list[int | None]:
+    """Sizes of the two pictures and of the calibration."""
+    return [None if path is None else path.stat().st_size for path in (item.left, item.right, item.calibration)]
 
 
 def _write_json(path: Path, data: Any) -> None:

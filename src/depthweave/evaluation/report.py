@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from depthweave import images, io
 from depthweave.data import StereoItem, StereoTruth
+from depthweave.errors import WrongFile
 from depthweave.evaluation.predict import Run
 from depthweave.evaluation.score import Scores
 from depthweave.types import DisparityMap, read_picture
@@ -84,7 +85,8 @@ def to_csv(table: Table) -> str:
 def to_markdown(table: Table) -> str:
     """A Markdown table."""
     header, rows = table
-    lines = [header, ["---", *("---:" for _ in header[1:])], *rows]
+    cells = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    lines = [cells[0], ["---", *("---:" for _ in header[1:])], *cells[1:]]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -135,8 +137,8 @@ def write_report(run: Run, scores: Scores) -> None:
 class Sheet:
     """A picture of a run: a row per item with image, truth, prediction and error, the first items only.
 
-    Truth and prediction share the truth's colours; the error is black at 0 px and white at ``worst_px``, grey where
-    there is no truth.
+    Truth and prediction share the truth's colours; the error is black at 0 px and bright at ``worst_px``, grey where
+    there is no truth. A left picture that cannot be read is grey, too.
     """
 
     def __init__(self, *, rows: int = 12, cell_width: int = 300, worst_px: float = 5.0) -> None:
@@ -155,7 +157,7 @@ class Sheet:
         scale = images.ColorRange(0.0, self.worst_px)
         mean = float(error[truth.valid].mean()) if bool(truth.valid.any()) else math.nan
         cells = {
-            item.key: images.image_from_tensor(read_picture(item.left)),
+            item.key: _picture(item, truth),
             f"truth {limits.low:.0f} to {limits.high:.0f} px": images.colorize(truth.disparity, truth.valid, limits),
             "prediction": images.colorize(prediction.values, everywhere, limits),
             f"error 0 to {self.worst_px:.0f} px, mean {mean:.2f}": images.colorize(
@@ -170,6 +172,14 @@ class Sheet:
         """Write the sheet as a picture; an empty sheet writes nothing."""
         if self._drawn:
             io.write_image(path, np.concatenate(self._drawn, axis=0))
+
+
+def _picture(item: StereoItem, truth: StereoTruth) -> NDArray[np.uint8]:
+    """The left picture, or grey if it cannot be read: scores do not need it."""
+    try:
+        return images.image_from_tensor(read_picture(item.left))
+    except WrongFile:
+        return np.full((*truth.disparity.shape, 3), 128, np.uint8)
 
 
 def _cell(picture: NDArray[np.uint8], title: str, height: int, width: int) -> NDArray[np.uint8]:

@@ -34,7 +34,7 @@ class Scores:
         items: by key, in the order of the benchmark.
         averages: by protocol name and metric.
         failed: sentence by key of items without a usable prediction or truth.
-        left_out: sentence by protocol name of protocols that the truth does not allow.
+        left_out: sentence by protocol name of protocols that the truth, or the weights of its average, do not allow.
         median_seconds: of the items, None if the run has no times.
     """
 
@@ -62,12 +62,12 @@ def score(
     Args:
         run: see `Run.read`.
         root: where the benchmark lies, if not where `predict` found it.
-        protocols: names; by default all of the benchmark whose region the truth has.
+        protocols: names; by default all of the benchmark that can be measured.
         each: called with every scored item, e.g. to draw it.
 
     Raises:
         UnknownBenchmark: a protocol that does not exist.
-        WrongInput: a protocol of another benchmark, or one whose region the truth does not have.
+        WrongInput: a protocol of another benchmark, or one whose region or weights the items do not have.
         WrongFile: no item has a ground truth.
     """
     wanted = protocols_for(run.benchmark) if protocols is None else tuple(protocol(name) for name in protocols)
@@ -90,23 +90,28 @@ def score(
                 for p in wanted
                 if p.name not in missing
             }
+            seconds = run.facts(item.key)["seconds"] if run.facts_path(item.key).is_file() else None
         except DepthweaveError as error:
             failed[item.key] = str(error)
             continue
-        timed = run.facts_path(item.key).is_file()
-        seconds = float(run.facts(item.key)["seconds"]) if timed else None
         scored.append(ItemScore(item.key, measured, seconds, 100 * float(prediction.valid.float().mean())))
         if each is not None:
             each(item, prediction, truth)
     if protocols is not None and left_out:
         raise WrongInput(f"{next(iter(left_out))} cannot be measured: {next(iter(left_out.values()))}.")
-    usable = tuple(p for p in wanted if p.name not in left_out)
-    averages = {p.name: average(p, {item.key: item.measured[p.name] for item in scored}) for p in usable}
+    averages: dict[str, Mapping[str, Average]] = {}
+    for p in (p for p in wanted if p.name not in left_out):
+        try:
+            averages[p.name] = average(p, {item.key: item.measured[p.name] for item in scored})
+        except WrongInput as error:
+            if protocols is not None:
+                raise
+            left_out[p.name] = str(error)
     times = [item.seconds for item in scored if item.seconds is not None]
     return Scores(
         name=run.name,
         model=run.model.get("model"),
-        protocols=usable,
+        protocols=tuple(p for p in wanted if p.name in averages),
         items=tuple(scored),
         averages=averages,
         failed=failed,

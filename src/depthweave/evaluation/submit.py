@@ -48,7 +48,7 @@ def submit(run: Run, output: str | Path, *, method: str, root: str | Path | None
     path = Path(output)
     with tempfile.TemporaryDirectory() as folder:
         for item in items:
-            seconds = float(run.facts(item.key)["seconds"])
+            seconds = run.facts(item.key)["seconds"]
             _LAYOUTS[run.benchmark](Path(folder), item, read_prediction(run, item.key), seconds, method)
         with io.atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(Path(folder).rglob("*")):

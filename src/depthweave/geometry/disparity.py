@@ -32,7 +32,8 @@ def disparity_from_depth(
 
     Depth ``inf`` gives -doffs; depth <= 0 gives NaN, since such a point is in front of no camera.
     """
-    return torch.where(depth_m > 0, focal_px * baseline_m / depth_m - doffs_px, torch.nan)
+    # The divisor and not the quotient is masked, so that gradients at depth 0 are zero instead of NaN.
+    return focal_px * baseline_m / torch.where(depth_m > 0, depth_m, torch.nan) - doffs_px
 
 
 def depth_uncertainty(

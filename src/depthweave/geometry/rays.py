@@ -20,11 +20,15 @@ def ray_length_from_depth(
     depth: Float[Tensor, "*b h w"], intrinsics: Float[Tensor, "*#b 3 3"]
 ) -> Float[Tensor, "*b h w"]:
     """Distance from the camera centre, in the unit of the depth: Z |K^-1 (x, y, 1)|."""
-    return torch.linalg.vector_norm(unproject(depth, intrinsics), dim=-1)
+    return depth * _length_at_depth_one(depth, intrinsics)
 
 
 def depth_from_ray_length(
     length: Float[Tensor, "*b h w"], intrinsics: Float[Tensor, "*#b 3 3"]
 ) -> Float[Tensor, "*b h w"]:
     """z of a point from its distance to the camera centre, the inverse of `ray_length_from_depth`."""
-    return length / torch.linalg.vector_norm(unproject(torch.ones_like(length), intrinsics), dim=-1)
+    return length / _length_at_depth_one(length, intrinsics)
+
+
+def _length_at_depth_one(like: Tensor, intrinsics: Tensor) -> Tensor:
+    return unproject(torch.ones_like(like), intrinsics).square().sum(-1).sqrt()

@@ -8,8 +8,8 @@ from depthweave.geometry.pinhole import pixel_grid
 
 
 def sample(
-    image: Float[Tensor, "b c h w"], coordinates_px: Float[Tensor, "b h2 w2 2"]
-) -> tuple[Float[Tensor, "b c h2 w2"], Bool[Tensor, "b h2 w2"]]:
+    image: Float[Tensor, "*b c h w"], coordinates_px: Float[Tensor, "*b h2 w2 2"]
+) -> tuple[Float[Tensor, "*b c h2 w2"], Bool[Tensor, "*b h2 w2"]]:
     """Bilinear values of ``image`` at (x, y) in px, and which coordinates lie on the image.
 
     Coordinates between the centres of the border pixels and half a pixel beyond read the border pixel; those farther
@@ -21,14 +21,18 @@ def sample(
     size = torch.tensor([width, height], device=image.device, dtype=image.dtype)
     normalised = (2 * coordinates_px.nan_to_num(0.0) + 1) / size - 1
     values = torch.nn.functional.grid_sample(
-        image, normalised, mode="bilinear", padding_mode="border", align_corners=False
+        image.reshape(-1, *image.shape[-3:]),
+        normalised.reshape(-1, *normalised.shape[-3:]),
+        mode="bilinear",
+        padding_mode="border",
+        align_corners=False,
     )
-    return values * inside[:, None], inside
+    return values.reshape(*image.shape[:-2], *inside.shape[-2:]) * inside.unsqueeze(-3), inside
 
 
 def warp_by_disparity(
-    right: Float[Tensor, "b c h w"], disparity_px: Float[Tensor, "b h w"]
-) -> tuple[Float[Tensor, "b c h w"], Bool[Tensor, "b h w"]]:
+    right: Float[Tensor, "*b c h w"], disparity_px: Float[Tensor, "*b h w"]
+) -> tuple[Float[Tensor, "*b c h w"], Bool[Tensor, "*b h w"]]:
     """The left view read out of the right one: I_l(x, y) = I_r(x - d(x, y), y), and where x - d is on the image.
 
     Source: Jaderberg et al., Spatial Transformer Networks, NeurIPS 2015; Godard et al., CVPR 2017, section 3.

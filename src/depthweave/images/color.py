@@ -20,17 +20,15 @@ def tensor_from_image(image: NDArray[np.generic]) -> Float[Tensor, "3 h w"]:
     array = image[..., None] if image.ndim == 2 else image
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4):
         raise WrongInput(f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {tuple(image.shape)}.")
-    tensor = torch.from_numpy(np.ascontiguousarray(array[..., :3].transpose(2, 0, 1)))
-    if image.dtype == np.uint8:
-        tensor = tensor.to(torch.float32).div_(255)
-    elif image.dtype == np.uint16:
-        tensor = tensor.to(torch.float32).div_(65535)
-    elif np.issubdtype(image.dtype, np.floating):
-        tensor = tensor.to(torch.float32)
-        if not bool(((tensor >= 0) & (tensor <= 1)).all()):
-            raise WrongInput("a float picture lies in [0, 1]; divide 0-255 values by 255 first.")
-    else:
+    dtype = image.dtype.newbyteorder("=")
+    if dtype not in (np.uint8, np.uint16) and not np.issubdtype(dtype, np.floating):
         raise WrongInput(f"a picture holds uint8, uint16 or float values, not {image.dtype}.")
+    # astype copies, so that read-only arrays and those of the other byte order are welcome too.
+    tensor = torch.from_numpy(array[..., :3].transpose(2, 0, 1).astype(np.float32, order="C"))
+    if np.issubdtype(dtype, np.integer):
+        tensor.div_(255 if dtype == np.uint8 else 65535)
+    elif not bool(((tensor >= 0) & (tensor <= 1)).all()):
+        raise WrongInput("a float picture lies in [0, 1]; divide 0-255 values by 255 first.")
     return tensor.expand(3, -1, -1).contiguous() if tensor.shape[0] == 1 else tensor
 
 

@@ -31,7 +31,7 @@ def color_range(
         return ColorRange(0.0, 1.0)
     # A stride bounds the sort; percentiles of a hundred thousand samples are exact enough for colours.
     known = known[:: max(1, known.numel() // 100_000)].double()
-    low, high = torch.quantile(known, torch.tensor([low_percent, high_percent], dtype=torch.float64) / 100).tolist()
+    low, high = torch.quantile(known, known.new_tensor([low_percent, high_percent]) / 100).tolist()
     return ColorRange(low, high) if high > low else ColorRange(low - 0.5, low + 0.5)
 
 

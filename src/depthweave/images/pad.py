@@ -39,7 +39,9 @@ def pad_to_multiple(
     else:
         padding = Padding(0, extra_x, 0, extra_y)
     flat = image.reshape(-1, *image.shape[-3:])
-    padded = torch.nn.functional.pad(flat, tuple(padding), mode=mode)
+    # torch cannot continue the border of a mask, but that of bytes.
+    padded = torch.nn.functional.pad(flat.byte() if flat.dtype == torch.bool else flat, tuple(padding), mode=mode)
+    padded = padded.to(image.dtype)
     return padded.reshape(*image.shape[:-2], *padded.shape[-2:]), padding
 
 

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ LARGEST_VERTICAL_OFFSET_PX = 1.5
 """Beyond this median offset of matched rows, matchers lose more than they find."""
 
 
+@runtime_checkable
 class Matching(Protocol):
     """What a matcher is to this pipeline: two views in [0, 1] to a dense match."""
 

@@ -1,5 +1,6 @@
 """The camera a map belongs to."""
 
+import math
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -86,7 +87,7 @@ class Camera:
             width=width,
             height=height,
             doffs_px=self.doffs_px * scale_x,
-            max_disparity_px=None if bound is None else max(1, round(bound * scale_x)),
+            max_disparity_px=None if bound is None else math.ceil(bound * width / self.width),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -138,11 +138,17 @@ class DepthVideo:
             raise WrongInput(
                 f"a clip of {self.quantity} is aligned to {self.quantity}, not to {reference.quantity}; convert one."
             )
+        if self.values.shape != reference.values.shape:
+            raise WrongInput(
+                f"a clip of {tuple(self.values.shape)} cannot be aligned to one of {tuple(reference.values.shape)}; "
+                "bring both to one size and the same frames first."
+            )
         with_shift = self.scale == Scale.UNKNOWN_SCALE_AND_SHIFT if shift is None else shift
         fit = alignment.fit_scale_shift if with_shift else alignment.fit_scale
         fitted = fit(self.values, reference.values, self.valid & reference.valid, method=method, over=over)
         values = fitted.apply(self.values)
-        return replace(self, values=values, valid=self.valid & (values > 0), scale=reference.scale)
+        usable = self.valid & (values > 0)
+        return replace(self, values=torch.where(usable, values, 0.0), valid=usable, scale=reference.scale)
 
     def color_range(self) -> images.ColorRange:
         """One range for the whole clip, of inverse depth where that exists, so that colours do not flicker."""

@@ -1,5 +1,6 @@
 """Disparity, depth and inverse depth: the unit is the type, the scale ambiguity is a field."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,7 +21,6 @@ from depthweave.types.camera import Camera
 from depthweave.types.cloud import PointCloud
 from depthweave.types.picture import Picture, read_picture
 
-
 M = TypeVar("M", bound="_Map")
 
 
@@ -33,7 +33,7 @@ class Scale(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class _Map:
+class _Map(ABC):
     values: Float[Tensor, "h w"]
     valid: Bool[Tensor, "h w"]
     confidence: Float[Tensor, "h w"] | None = None
@@ -90,7 +90,7 @@ class _Map:
         ``.npz`` keeps all (values, mask, confidence, camera); ``.pfm`` and ``.exr`` keep values with invalid = inf;
         ``.png`` is 16 bit: KITTI's value x 256 for disparity, whole millimetres for metric depth. A path without suffix
         is a result folder: ``result.json``, the map as ``.npz`` and ``.pfm``, ``preview.png`` and, when the camera is
-        known, ``cloud.ply``.
+        known, ``depth.npz`` (unless the map is one) and ``cloud.ply``.
 
         Args:
             path: file or folder.
@@ -115,14 +115,17 @@ class _Map:
     def read(cls: type[M], path: str | PathLike[str], *, camera: Camera | None = None) -> M:
         """Read what `save` wrote: a result folder or one of its files.
 
-        Files other than ``.npz`` know no camera and no scale: pass the one, and see the class for the other.
+        Files other than ``.npz`` know no camera and no scale: pass the one, and see the class for the other. A camera
+        that is passed stands above the one in the file.
         """
         path = Path(path)
         suffix = path.suffix.lower()
         if suffix == "":
-            return cls._read_folder(path)
+            found = cls._read_folder(path)
+            return found if camera is None else replace(found, camera=camera)
         if suffix == ".npz":
-            return cls._from_file(io.read_npz(path), path)
+            found = cls._from_file(io.read_npz(path), path)
+            return found if camera is None else replace(found, camera=camera)
         readers = {".pfm": io.read_pfm, ".exr": io.read_exr, ".png": cls._read_png}
         if suffix not in readers:
             raise WrongFile(f"{path}: a {cls.quantity} map is read from .npz, .pfm, .exr, .png or a result folder.")
@@ -193,10 +196,13 @@ class _Map:
         if self.image is not None:
             preview = np.concatenate((images.image_from_tensor(self.image), preview), axis=1)
         io.write_image(folder / files["preview"], preview)
-        cloud = self._cloud()
-        if cloud is not None:
+        depth = self._known_depth()
+        if depth is not None:
+            if depth is not self:
+                files["depth"] = "depth.npz"
+                depth.save(folder / files["depth"])
             files["cloud"] = "cloud.ply"
-            cloud.save(folder / files["cloud"])
+            depth.to_points().save(folder / files["cloud"])
         scale = self._scale()
         shown = "disparity" if self.quantity == "disparity" else "inverse_depth"
         # The manifest comes last: a folder that has one is complete.
@@ -227,8 +233,8 @@ class _Map:
         camera = manifest["camera"]
         return found if camera is None else replace(found, camera=Camera.from_dict(camera))
 
-    def _cloud(self) -> PointCloud | None:
-        return None
+    @abstractmethod
+    def _known_depth(self) -> "DepthMap | None": ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -265,7 +271,7 @@ class DisparityMap(_Map):
         )
 
     def to_inverse_depth(self) -> "InverseDepthMap":
-        """Inverse depth: in 1/m when the pair is calibrated, else d itself with UNKNOWN_SCALE (taking doffs as 0)."""
+        """Inverse depth: in 1/m when the pair is calibrated, else d + doffs (0 if unknown) with UNKNOWN_SCALE."""
         camera = self.camera
         if camera is None or camera.baseline_m is None:
             doffs_px = 0.0 if camera is None else camera.doffs_px
@@ -284,8 +290,8 @@ class DisparityMap(_Map):
         values, valid = images.resize_disparity(self.values, height, width, self.valid)
         confidence = None
         if self.confidence is not None:
-            confidence = images.resize_image(self.confidence[None], height, width)[0]
-        image = None if self.image is None else images.resize_image(self.image, height, width)
+            confidence = images.resize_image(self.confidence[None], height, width)[0].clamp(0, 1)
+        image = None if self.image is None else images.resize_image(self.image, height, width).clamp(0, 1)
         camera = None if self.camera is None else self.camera.resized(height, width)
         return DisparityMap(values, valid, confidence, camera, image)
 
@@ -305,9 +311,9 @@ class DisparityMap(_Map):
     def _read_png(cls, path: Path) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         return io.read_kitti_png(path)
 
-    def _cloud(self) -> PointCloud | None:
+    def _known_depth(self) -> "DepthMap | None":
         known = self.camera is not None and self.camera.baseline_m is not None
-        return self.to_points() if known else None
+        return self.to_depth() if known else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,7 +374,7 @@ class DepthMap(_Map):
         if not keep_flying:
             keep &= ~geometry.flying_pixels(self.values, keep)
         points = geometry.unproject(self.values, self.camera.intrinsics)[keep]
-        picture = self.image if image is None else read_picture(image)
+        picture = self.image if image is None else self.with_image(image).image
         colors = None
         if picture is not None:
             colors = (picture * 255).round().to(torch.uint8).permute(1, 2, 0)[keep]
@@ -410,9 +416,9 @@ class DepthMap(_Map):
         found = super().read(path, camera=camera)
         return replace(found, scale=Scale.METRIC) if Path(path).suffix.lower() == ".png" else found
 
-    def _cloud(self) -> PointCloud | None:
+    def _known_depth(self) -> "DepthMap | None":
         known = self.camera is not None and self.scale != Scale.UNKNOWN_SCALE_AND_SHIFT
-        return self.to_points() if known else None
+        return self if known else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -467,9 +473,9 @@ class InverseDepthMap(_Map):
     def _with_scale(self, scale: Scale) -> "InverseDepthMap":
         return replace(self, scale=scale)
 
-    def _cloud(self) -> PointCloud | None:
+    def _known_depth(self) -> "DepthMap | None":
         known = self.camera is not None and self.scale != Scale.UNKNOWN_SCALE_AND_SHIFT
-        return self.to_points() if known else None
+        return self.to_depth() if known else None
 
 
 def _numpy(tensor: Tensor) -> NDArray[Any]:
@@ -498,7 +504,8 @@ def _aligned(
     fit = alignment.fit_scale_shift if with_shift else alignment.fit_scale
     fitted = fit(prediction.values, reference.values, prediction.valid & reference.valid, method=method)
     values = fitted.apply(prediction.values)
-    return values, prediction.valid & (values > 0)
+    usable = prediction.valid & (values > 0)
+    return torch.where(usable, values, 0.0), usable
 
 
 def _require_metric(scale: Scale, wanted: str) -> None:

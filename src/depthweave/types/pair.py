@@ -27,7 +27,7 @@ class StereoPair:
     """
 
     left: Float[Tensor, "3 h w"]
-    right: Float[Tensor, "3 h w"]
+    right: Float[Tensor, "3 _ _"]
     camera: Camera | None = None
     name: str = "pair"
     sources: tuple[str, str] = ("the left picture", "the right picture")

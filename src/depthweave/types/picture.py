@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 Picture: TypeAlias = Union[str, PathLike[str], NDArray[Any], Tensor, "Image.Image"]
 """A path, a PIL image, an array (H, W[, 3 or 4]) or a tensor (3, h, w); integers full range, floats in [0, 1]."""
 
+_PLAIN_MODE = {"1": "L", "LA": "L"} | dict.fromkeys(("P", "PA", "CMYK", "YCbCr", "LAB", "HSV"), "RGB")
+"""Modes of PIL whose arrays are not grey or colour as they stand, and the mode to convert them to."""
+
 
 def picture_array(picture: Picture) -> NDArray[Any]:
-    """The picture as an array (H, W) or (H, W, C) in its own number type."""
+    """The picture as an array (H, W) or (H, W, C) in its own number type (float tensors as float32)."""
     if isinstance(picture, str | PathLike):
         return io.read_image(picture)
     if isinstance(picture, Tensor):
-        channels_last = picture.movedim(0, -1) if picture.ndim == 3 else picture
-        array: NDArray[Any] = channels_last.detach().cpu().numpy()
+        channels_last = (picture.movedim(0, -1) if picture.ndim == 3 else picture).detach().cpu()
+        array: NDArray[Any] = (channels_last.float() if picture.is_floating_point() else channels_last).numpy()
         return array
     if isinstance(picture, np.ndarray):
         return picture
     if hasattr(picture, "convert"):
-        indexed = picture.mode in ("P", "1", "CMYK", "YCbCr", "LAB", "HSV")
-        return np.asarray(picture.convert("RGB") if indexed else picture)
+        return np.asarray(picture.convert(_PLAIN_MODE.get(picture.mode)))
     raise WrongInput(f"a picture is a path, a PIL image, an array or a tensor, not {type(picture).__name__}.")
 
 

@@ -1,12 +1,13 @@
 """Ray casting of both views of a scene, each on its own: colour is anti-aliased, truth is exact at pixel centres."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from depthweave import geometry
+from depthweave import geometry, images, io
 from depthweave.types import DisparityMap, StereoPair
 from depthweave.worlds.scene import Plane, Scene, Sphere
 
@@ -29,6 +30,19 @@ class RenderedPair:
     right_disparity: DisparityMap
     visible: Bool[Tensor, "h w"]
 
+    def save(self, folder: str | Path) -> None:
+        """Write the scene folder that the ``folder`` reader takes: both pictures, calibration, disparity and mask."""
+        folder = Path(folder)
+        for name, view in (("left", self.pair.left), ("right", self.pair.right)):
+            io.write_image(folder / f"{name}.png", images.image_from_tensor(view))
+        camera = self.left_disparity.camera
+        if camera is not None:
+            calibration = io.StereoCalibration(camera.intrinsics.double().numpy(), camera.baseline_m, camera.doffs_px)
+            io.write_calibration(folder / "calib.txt", calibration)
+        self.left_disparity.save(folder / "disparity.pfm")
+        mask = torch.where(self.visible, 255, 128).to(torch.uint8).numpy()
+        io.write_image(folder / "mask0nocc.png", mask)
+
 
 def render_pair(scene: Scene, *, samples: int = 2, name: str = "rendered") -> RenderedPair:
     """Both views of a scene with exact disparity and visibility.
@@ -42,7 +56,8 @@ def render_pair(scene: Scene, *, samples: int = 2, name: str = "rendered") -> Re
     baseline_m = camera.baseline_m or 0.0
     right_eye = torch.tensor([baseline_m, 0.0, 0.0])
     grid = geometry.pixel_grid(camera.height, camera.width)
-    left_depth, right_depth = (_cast(scene, eye, _rays(scene, grid))[0] for eye in (torch.zeros(3), right_eye))
+    rays = _rays(scene, grid.double())
+    left_depth, right_depth = (_cast(scene, eye, rays)[0] for eye in (torch.zeros(3), right_eye))
     left_px, right_px = (
         geometry.disparity_from_depth(depth, focal_px=camera.focal_px, baseline_m=baseline_m)
         for depth in (left_depth, right_depth)
@@ -50,13 +65,13 @@ def render_pair(scene: Scene, *, samples: int = 2, name: str = "rendered") -> Re
     seen_at = grid - torch.stack((left_px, torch.zeros_like(left_px)), dim=-1)
     first_depth, _ = _cast(scene, right_eye, _rays(scene, seen_at))
     in_view = seen_at[..., 0] >= -0.5
-    visible = in_view & (first_depth >= left_depth * (1 - 1e-4))
+    visible = in_view & (first_depth >= left_depth * (1 - 1e-6))
     left, right = (_color(scene, eye, samples) for eye in (torch.zeros(3), right_eye))
     everywhere = torch.ones_like(visible)
     return RenderedPair(
         StereoPair(left, right, camera, name),
-        DisparityMap(left_px, everywhere, None, camera, left),
-        DisparityMap(right_px, everywhere, None, camera, right),
+        DisparityMap(left_px.float(), everywhere, None, camera, left),
+        DisparityMap(right_px.float(), everywhere, None, camera, right),
         visible,
     )
 
@@ -78,17 +93,18 @@ def _cast(
 
 
 def _intersect(surface: Plane | Sphere, eye: Float[Tensor, "3"], rays: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
-    origin, direction = eye.double(), rays.double()
+    kind = rays.dtype
+    origin = eye.to(kind)
     if isinstance(surface, Plane):
-        normal = torch.tensor(surface.normal, dtype=torch.float64)
-        t = ((torch.tensor(surface.point, dtype=torch.float64) - origin) @ normal) / (direction @ normal)
+        normal = torch.tensor(surface.normal, dtype=kind)
+        t = ((torch.tensor(surface.point, dtype=kind) - origin) @ normal) / (rays @ normal)
     else:
-        offset = origin - torch.tensor(surface.center, dtype=torch.float64)
-        a = direction.square().sum(-1)
-        half_b = direction @ offset
+        offset = origin - torch.tensor(surface.center, dtype=kind)
+        a = rays.square().sum(-1)
+        half_b = rays @ offset
         root = (half_b.square() - a * (offset.square().sum() - surface.radius_m**2)).sqrt()
         t = (-half_b - root) / a
-    return torch.where(t > 1e-6, t, torch.inf).float()
+    return torch.where(t > 1e-6, t, torch.inf)
 
 
 def _color(scene: Scene, eye: Float[Tensor, "3"], samples: int) -> Float[Tensor, "3 h w"]:
@@ -129,7 +145,8 @@ def _lattice(points: Float[Tensor, "n 3"], seed: int) -> Float[Tensor, "n"]:
     """Random values at integer coordinates, blended by smoothstep in between."""
     x, y, z = points.unbind(-1)
     (x0, u), (y0, v), (z0, w) = (_cell(axis) for axis in (x, y, z))
-    rows = [[(x0 + i) * 73856093 + (y0 + j) * 19349663 + seed * 2654435761 for i in (0, 1)] for j in (0, 1)]
+    offset = seed * 7919 % 2**30
+    rows = [[(x0 + i) * 73856093 + (y0 + j) * 19349663 + offset for i in (0, 1)] for j in (0, 1)]
     total = torch.zeros_like(x)
     for k, along_z in ((0, 1 - w), (1, w)):
         depth = (z0 + k) * 83492791
@@ -141,11 +158,11 @@ def _lattice(points: Float[Tensor, "n 3"], seed: int) -> Float[Tensor, "n"]:
 def _cell(axis: Float[Tensor, "n"]) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
     whole = axis.floor()
     inside = axis - whole
-    return whole.long(), inside.square() * (3 - 2 * inside)
+    return whole.int(), inside.square() * (3 - 2 * inside)
 
 
 def _uniform(mixed: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """Uniform in [0, 1) from an integer: xor, shift, multiply (exact integers, so equal on every machine)."""
-    for factor in (2246822519, 3266489917):
-        mixed = ((mixed ^ (mixed >> 15)) * factor) & 0xFFFFFFFF
-    return (mixed ^ (mixed >> 16)).float() / 2**32
+    """Uniform in [0, 1) from an int32: xor, shift, multiply, all wrapping and so equal on every machine."""
+    for factor in (668265263, 374761393):
+        mixed = (mixed ^ (mixed >> 15)).mul_(factor)
+    return (mixed ^ (mixed >> 16)).bitwise_and_(0x7FFFFFFF).float().div_(2.0**31)

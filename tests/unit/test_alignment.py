@@ -1,0 +1,218 @@
+import pytest
+import torch
+from torch import Tensor
+
+from depthweave import geometry
+from depthweave.alignment import align, fit_scale, fit_scale_shift, fit_similarity
+from depthweave.errors import WrongInput
+
+METHODS = ["least_squares", "huber", "median"]
+leading = pytest.mark.parametrize("leading", [(), (2,), (1, 2)], ids=str)
+
+
+def maps(*leading: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """A prediction in [1, 2] and a mask that leaves out one pixel in five."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (*leading, 12, 16)
+    return 1 + torch.rand(shape, generator=generator), torch.rand(shape, generator=generator) > 0.2
+
+
+@leading
+@pytest.mark.parametrize("method", METHODS)
+def test_exact_recovery_per_map(leading: tuple[int, ...], method: str) -> None:
+    p, valid = maps(*leading)
+    scale = torch.arange(1.0, p[..., 0, 0].numel() + 1).reshape(leading)
+    shift = scale - 3
+    g = scale[..., None, None] * p + shift[..., None, None]
+    fit = fit_scale_shift(p, g, valid, method=method)
+    assert fit.scale.shape == fit.shift.shape == leading
+    torch.testing.assert_close(fit.scale, scale, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fit.shift, shift, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(fit.apply(p), g)
+    only = fit_scale(p, scale[..., None, None] * p, valid, method=method)
+    torch.testing.assert_close(only.scale, scale)
+    assert (only.shift == 0).all()
+
+
+def test_least_squares_by_hand() -> None:
+    p, g = torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[1.0, 2.0, 6.0]])
+    everywhere = torch.ones(1, 3, dtype=torch.bool)
+    fit = fit_scale_shift(p, g, everywhere)
+    assert (fit.scale.item(), fit.shift.item()) == pytest.approx((2.5, 0.5))
+    assert fit_scale(p, g, everywhere).scale.item() == pytest.approx(14 / 5)
+
+
+def test_median_by_hand() -> None:
+    p, g = torch.tensor([[1.0, 2.0, 3.0, 6.0]]), torch.tensor([[2.0, 4.0, 8.0, 100.0]])
+    everywhere = torch.ones(1, 4, dtype=torch.bool)
+    assert fit_scale(p, g, everywhere, method="median").scale.item() == pytest.approx(6 / 2.5)
+    fit = fit_scale_shift(p, g, everywhere, method="median")
+    # Median 2.5 and mean absolute deviation 1.5 against median 6 and deviation 25.5.
+    assert (fit.scale.item(), fit.shift.item()) == pytest.approx((17.0, 6 - 17 * 2.5))
+
+
+def test_weights_count_like_repetition() -> None:
+    p, g = torch.tensor([[1.0, 2.0, 4.0]]), torch.tensor([[2.0, 3.0, 9.0]])
+    weights = torch.tensor([[1.0, 3.0, 2.0]])
+    often = [0, 1, 1, 1, 2, 2]
+    for fitter in (fit_scale, fit_scale_shift):
+        for method in METHODS:
+            weighted = fitter(p, g, torch.ones(1, 3, dtype=torch.bool), weights=weights, method=method)
+            repeated = fitter(p[:, often], g[:, often], torch.ones(1, 6, dtype=torch.bool), method=method)
+            torch.testing.assert_close(weighted.scale, repeated.scale)
+            torch.testing.assert_close(weighted.shift, repeated.shift)
+
+
+def test_weight_zero_is_the_same_as_invalid() -> None:
+    p, valid = maps()
+    g = torch.where(valid, 2 * p + 1, 77.0)
+    fit = fit_scale_shift(p, g, torch.ones_like(valid), weights=valid.float())
+    assert (fit.scale.item(), fit.shift.item()) == pytest.approx((2, 1), rel=1e-5)
+
+
+def test_huber_bears_outliers_that_bend_least_squares() -> None:
+    p, _ = maps(seed=4)
+    everywhere = torch.ones_like(p, dtype=torch.bool)
+    generator = torch.Generator().manual_seed(5)
+    wrong = torch.rand(p.shape, generator=generator) < 0.3
+    sign = torch.where(torch.rand(p.shape, generator=generator) < 0.5, 1.0, -1.0)
+    g = torch.where(wrong, 2 * p + 1 + 20 * sign, 2 * p + 1)
+
+    def error(method: str) -> float:
+        return float((fit_scale_shift(p, g, everywhere, method=method).apply(p) - (2 * p + 1)).abs().max())
+
+    assert error("huber") < 0.05
+    assert error("least_squares") > 1
+    scale = fit_scale(p, torch.where(wrong, 2 * p + 20, 2 * p), everywhere, method="huber").scale.item()
+    assert scale == pytest.approx(2, abs=0.3)
+    assert fit_scale(p, torch.where(wrong, 2 * p + 20, 2 * p), everywhere).scale.item() > 5
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("filler", [1e30, -1e30, 0.0, float("inf"), float("nan")])
+def test_fillers_have_no_influence(method: str, filler: float) -> None:
+    p, valid = maps(2)
+    g = 3 * p - 1
+    for fitter in (fit_scale, fit_scale_shift):
+        clean = fitter(p, g, valid, method=method)
+        dirty = fitter(torch.where(valid, p, filler), torch.where(valid, g, -filler), valid, method=method)
+        assert torch.equal(clean.scale, dirty.scale)
+        assert torch.equal(clean.shift, dirty.shift)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_degenerate_input_is_refused(method: str) -> None:
+    p, valid = maps(2)
+    one = torch.zeros_like(valid)
+    one[0], one[1, 0, 0] = True, True
+    with pytest.raises(WrongInput, match="at least two valid pixels in every map"):
+        fit_scale_shift(p, p, one, method=method)
+    with pytest.raises(WrongInput, match="at least one valid pixel in every map"):
+        fit_scale(p, p, one & (p > 5), method=method)
+    constant = p.clone()
+    constant[1] = 0.7
+    with pytest.raises(WrongInput, match="constant"):
+        fit_scale_shift(constant, p, valid, method=method)
+    with pytest.raises(WrongInput, match="zero"):
+        fit_scale(torch.zeros_like(p), p, valid, method=method)
+
+
+def test_one_fit_over_a_clip_pools_the_frames() -> None:
+    p, valid = maps(3)
+    factor = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    per_image = fit_scale(p, factor * p, valid)
+    torch.testing.assert_close(per_image.scale, factor.flatten())
+    pooled = fit_scale(p, factor * p, valid, over="clip")
+    assert pooled.scale.shape == (3,)
+    energy = (p.square() * valid).sum((-1, -2))
+    expected = (factor.flatten() * energy).sum() / energy.sum()
+    torch.testing.assert_close(pooled.scale, expected.expand(3))
+    assert fit_scale_shift(p[0], 2 * p[0], valid[0], over="clip").scale.shape == ()
+
+
+def test_a_clip_fit_needs_no_valid_pixel_in_each_frame() -> None:
+    p, valid = maps(2)
+    valid[1] = False
+    assert fit_scale_shift(p, 2 * p + 1, valid, over="clip").scale.tolist() == pytest.approx([2, 2], rel=1e-5)
+
+
+@leading
+def test_align_in_both_domains(leading: tuple[int, ...]) -> None:
+    depth, valid = maps(*leading)
+    affine = 3 * depth + 2
+    torch.testing.assert_close(align(affine, depth, valid, domain="depth"), depth)
+    inverse_affine = 1 / (0.4 / depth + 0.1)
+    found = align(inverse_affine, depth, valid, domain="inverse_depth")
+    torch.testing.assert_close(found, depth, rtol=1e-4, atol=0)
+    found = align(5 * depth, depth, valid, domain="inverse_depth", shift=False)
+    torch.testing.assert_close(found, depth)
+
+
+def test_align_puts_what_lies_beyond_infinity_at_infinity() -> None:
+    # 1/p = 1, 2, 3 meets 1/g = 1, 3, 5 by s = 2 and t = -1: the fourth pixel, 1/p = 0.25, gets -0.5.
+    prediction, reference = torch.tensor([[1.0, 1 / 2, 1 / 3, 4.0]]), torch.tensor([[1.0, 1 / 3, 1 / 5, 0.0]])
+    found = align(prediction, reference, torch.ones(1, 4, dtype=torch.bool), domain="inverse_depth")
+    torch.testing.assert_close(found, torch.tensor([[1.0, 1 / 3, 1 / 5, torch.inf]]))
+
+
+# Similarity
+
+
+def cloud(*leading: int) -> Tensor:
+    return torch.randn(*leading, 9, 3, generator=torch.Generator().manual_seed(1))
+
+
+@leading
+def test_similarity_finds_a_known_motion(leading: tuple[int, ...]) -> None:
+    source = cloud(*leading)
+    pose = geometry.pose_from_quaternion(torch.tensor([0.1, -0.3, 0.2, 0.9]), torch.tensor([1.0, -2, 3]))
+    target = 2.5 * source @ pose[:3, :3].T + pose[:3, 3]
+    found = fit_similarity(source, target)
+    assert found.scale.shape == leading
+    torch.testing.assert_close(found.scale, torch.full(leading, 2.5), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.rotation, pose[:3, :3].expand(*leading, 3, 3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.translation, pose[:3, 3].expand(*leading, 3), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.apply(source), target, rtol=1e-4, atol=1e-4)
+
+
+@leading
+def test_rigid_motion_keeps_the_scale(leading: tuple[int, ...]) -> None:
+    source = cloud(*leading)
+    found = fit_similarity(source, 2 * source + 1, with_scale=False)
+    assert torch.equal(found.scale, torch.ones(leading))
+    torch.testing.assert_close(found.rotation, torch.eye(3).expand(*leading, 3, 3), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("filler", [1e30, float("nan")])
+def test_points_of_weight_zero_are_left_out(filler: float) -> None:
+    source = cloud()
+    target = 2 * source + 1
+    weights = torch.ones(9)
+    weights[4] = 0
+    source[4], target[4] = filler, -filler
+    found = fit_similarity(source, target, weights=weights)
+    assert found.scale.item() == pytest.approx(2, rel=1e-4)
+    torch.testing.assert_close(found.translation, torch.ones(3), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_pull_the_similarity() -> None:
+    source = cloud()
+    target = source.clone()
+    target[0] += 1
+    even = fit_similarity(source, target, weights=torch.ones(9))
+    weights = torch.ones(9)
+    weights[0] = 1e-6
+    uneven = fit_similarity(source, target, weights=weights)
+    assert (even.apply(source) - source)[1:].abs().max() > 0.02
+    assert (uneven.apply(source) - source)[1:].abs().max() < 1e-3
+
+
+def test_similarity_needs_three_points() -> None:
+    source = cloud()
+    with pytest.raises(WrongInput, match="three points"):
+        fit_similarity(source[:2], source[:2])
+    weights = torch.zeros(2, 9)
+    weights[:, :3] = 1
+    weights[1, 0] = 0
+    with pytest.raises(WrongInput, match="positive weight"):
+        fit_similarity(cloud(2), cloud(2), weights=weights)
