@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import call
 from miniature_benchmarks import StepMatching, folder_tree, middlebury_tree, step_matcher
 from torch import Tensor
 
 import depthweave
 from depthweave import io
 from depthweave.classical import Match
-from depthweave.cli.main import run as command_line
 from depthweave.errors import DifferentConfiguration, NotWritable, UnknownBenchmark, WrongFile
 from depthweave.evaluation.predict import Progress, Run, predict
 from depthweave.evaluation.report import to_json
@@ -334,9 +335,9 @@ def test_killed_and_resumed_equals_uninterrupted(
         [sys.executable, "-c", STOPPED, stage, str(six_pairs), str(output)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "stopped\n"
+        line = process.stdout.readline()
         process.kill()
-        assert process.wait() != 0
+        assert (line, process.wait()) == ("stopped\n", -signal.SIGKILL)
     run = Run.read(output)
     finished = [item.key for item in run.items() if run.is_finished(item.key)]
     assert finished == ["00", "01"]
@@ -346,14 +347,6 @@ def test_killed_and_resumed_equals_uninterrupted(
     progress = predict(load("sgm"), "folder", six_pairs, output)
     assert counts(progress) == (4, 2, 0)
     require_same_predictions(progress.run, uninterrupted)
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    """Exit code of the command line."""
-    monkeypatch.setattr(sys, "argv", ["depthweave", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        command_line()
-    return int(stopped.value.code or 0)
 
 
 def test_killed_command_goes_on(
@@ -368,7 +361,7 @@ def test_killed_command_goes_on(
             assert process.poll() is None, "ended before it could be killed"
             time.sleep(0.002)
         process.kill()
-        assert process.wait() != 0
+        assert process.wait() == -signal.SIGKILL
     run = Run.read(output)
     finished = sum(run.is_finished(item.key) for item in run.items())
     assert 0 < finished < count

@@ -3,16 +3,15 @@
 import json
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from command_line import call
 from miniature_benchmarks import HEIGHT, SCENES, folder_tree, kitti_2015_tree, middlebury_tree, step_run
 
 from depthweave import io
-from depthweave.cli.main import run as command_line
 from depthweave.data import StereoItem, StereoTruth
 from depthweave.errors import UnknownBenchmark, WrongFile, WrongInput
 from depthweave.evaluation.predict import Run
@@ -46,13 +45,6 @@ def bench(shared_bench: Path, tmp_path: Path) -> Path:
 
 def scene(bench: Path, name: str) -> Path:
     return bench / "data" / "MiddEval3" / "trainingQ" / name
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["depthweave", *map(str, words)])
-    with pytest.raises(SystemExit) as stopped:
-        command_line()
-    return int(stopped.value.code or 0)
 
 
 def test_values_of_every_item_by_hand(bench: Path) -> None:

@@ -246,6 +246,8 @@ def test_epipolar_constraint_holds_for_seen_points(leading: tuple[int, ...]) -> 
     assert essential.shape == fundamental.shape == (*leading, 3, 3)
     distance = geometry.sampson_distance(pixels_a, pixels_b, fundamental)
     assert distance.shape == (*leading, 8)
+    one_for_all = fundamental.reshape(-1, 3, 3)[0]
+    torch.testing.assert_close(geometry.sampson_distance(pixels_a, pixels_b, one_for_all), distance)
     assert distance.max() < 1e-6
     assert geometry.sampson_distance(pixels_a, pixels_b + 5.0, fundamental).max() > 1
 

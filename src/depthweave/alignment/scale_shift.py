@@ -47,8 +47,8 @@ def fit_scale_shift(
         valid: pixels that count.
         weights: non-negative weight of each pixel.
         method: ``least_squares`` minimises sum w (s p + t - g)^2 in closed form; ``huber`` reweights it ten times with
-            Huber weights at 1.345 robust standard deviations of the residuals; ``median`` matches median and mean
-            absolute deviation.
+            Huber weights at 1.345 robust standard deviations (1.4826 median absolute deviations from the median) of
+            the residuals; ``median`` matches median and mean absolute deviation.
         over: ``image`` fits each map, ``clip`` pools all leading dimensions into one fit.
 
     Raises:
@@ -168,7 +168,9 @@ def _solve_scale(p: Tensor, g: Tensor, w: Tensor) -> Tensor:
 
 
 def _huber_weights(residual: Tensor, w: Tensor) -> Tensor:
-    deviation = 1.4826 * _weighted_median(residual.abs(), w)
+    # About their median: outliers on one side shift all residuals of the first fit, and then hide in their size.
+    centred = residual - _weighted_median(residual, w)[..., None]
+    deviation = 1.4826 * _weighted_median(centred.abs(), w)
     limit = (1.345 * deviation).clamp_min(torch.finfo(residual.dtype).tiny)[..., None]
     return (limit / residual.abs().clamp_min(torch.finfo(residual.dtype).tiny)).clamp_max(1.0)
 

@@ -47,7 +47,7 @@ class BlockConfig:
     subpixel: bool = True
     uniqueness: float = 0.0
     check_threshold_px: float = 1.0
-    support_window: int = 9
+    support_window: int = 13
     support_share: float = 0.3
     median_size: int = 5
     chunk_rows: int | None = None

@@ -98,7 +98,7 @@ class SemiGlobalMatching:
                 mode=cv2.STEREO_SGBM_MODE_HH,
             )
 
-        return _match_both_ways(matcher, first, second, max_disparity, 0, config, left.device)
+        return _match_both_ways(matcher, first, second, max_disparity, config.block_size // 2, config, left.device)
 
 
 @dataclass(frozen=True)

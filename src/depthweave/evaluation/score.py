@@ -84,7 +84,8 @@ def score(
         try:
             prediction, truth = read_prediction(run, item.key), item.read_truth()
             missing = {p.name: p for p in wanted if p.region not in truth.regions}
-            left_out |= {name: f"{item.key} has no mask for region '{p.region}'" for name, p in missing.items()}
+            for name, p in missing.items():
+                left_out.setdefault(name, f"{item.key} has no mask for region '{p.region}'")
             measured = {
                 p.name: evaluate_item(p, prediction.values, truth.disparity, truth.regions)
                 for p in wanted
@@ -120,13 +121,18 @@ def score(
     )
 
 
+def prediction_path(run: Run, key: str) -> Path | None:
+    """The prediction of an item: ``items/<key>.npz``, or a ``.pfm`` that another program put there."""
+    return next(filter(Path.is_file, (run.map_path(key), run.map_path(key).with_suffix(".pfm"))), None)
+
+
 def read_prediction(run: Run, key: str) -> DisparityMap:
-    """The prediction of an item: ``items/<key>.npz``, or a ``.pfm`` that another program put there.
+    """The prediction of an item, see `prediction_path`.
 
     Raises:
-        WrongFile: neither is there, or it is damaged.
+        WrongFile: there is none, or it is damaged.
     """
-    for path in (run.map_path(key), run.map_path(key).with_suffix(".pfm")):
-        if path.is_file():
-            return DisparityMap.read(path)
-    raise WrongFile(f"{run.folder} has no prediction for {key}; run `depthweave predict` again to finish it.")
+    path = prediction_path(run, key)
+    if path is None:
+        raise WrongFile(f"{run.folder} has no prediction for {key}; run `depthweave predict` again to finish it.")
+    return DisparityMap.read(path)

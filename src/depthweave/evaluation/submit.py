@@ -11,7 +11,7 @@ from depthweave import io
 from depthweave.data import StereoItem
 from depthweave.errors import WrongFile, WrongInput
 from depthweave.evaluation.predict import Run
-from depthweave.evaluation.score import read_prediction
+from depthweave.evaluation.score import prediction_path, read_prediction
 from depthweave.types import DisparityMap
 
 
@@ -33,14 +33,14 @@ def submit(run: Run, output: str | Path, *, method: str, root: str | Path | None
 
     Raises:
         WrongInput: a benchmark without a server, or a method name that file names cannot hold.
-        WrongFile: a prediction is missing.
+        WrongFile: a prediction or its time is missing.
     """
     if run.benchmark not in _LAYOUTS:
         raise WrongInput(f"{run.benchmark} takes no uploads; {', '.join(_LAYOUTS)} do.")
     if not re.fullmatch(r"[A-Za-z0-9_-]+", method):
         raise WrongInput(f"the method name '{method}' becomes part of file names; use letters, digits, - and _ only.")
     items = run.items(root)
-    missing = [item.key for item in items if not run.facts_path(item.key).is_file()]
+    missing = [item.key for item in items if prediction_path(run, item.key) is None]
     if missing:
         raise WrongFile(
             f"{run.folder} lacks {len(missing)} of {len(items)} predictions, e.g. {missing[0]}; finish predict first."

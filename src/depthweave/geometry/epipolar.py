@@ -25,7 +25,7 @@ def fundamental_from_essential(
 
 
 def sampson_distance(
-    points_a_px: Float[Tensor, "*b n 2"], points_b_px: Float[Tensor, "*b n 2"], fundamental: Float[Tensor, "*b 3 3"]
+    points_a_px: Float[Tensor, "*b n 2"], points_b_px: Float[Tensor, "*b n 2"], fundamental: Float[Tensor, "*#b 3 3"]
 ) -> Float[Tensor, "*b n"]:
     """First-order squared distance to the epipolar constraint, px^2.
 

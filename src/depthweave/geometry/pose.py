@@ -23,8 +23,8 @@ def relative_pose(
     return invert_pose(world_from_b) @ world_from_a
 
 
-def transform_points(b_from_a: Float[Tensor, "*b 4 4"], points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n 3"]:
-    """Points in axes a to points in axes b: R p + t."""
+def transform_points(b_from_a: Float[Tensor, "*#b 4 4"], points: Float[Tensor, "*b n 3"]) -> Float[Tensor, "*b n 3"]:
+    """Points in axes a to points in axes b: R p + t; one pose may serve many clouds."""
     return points @ b_from_a[..., :3, :3].transpose(-1, -2) + b_from_a[..., None, :3, 3]
 
 

@@ -38,7 +38,7 @@ class _Map(ABC):
     valid: Bool[Tensor, "h w"]
     confidence: Float[Tensor, "h w"] | None = None
     camera: Camera | None = None
-    image: Float[Tensor, "3 h w"] | None = None
+    image: Float[Tensor, "3 _ _"] | None = None
 
     quantity: ClassVar[MapKind]
     unit: ClassVar[str]
@@ -53,7 +53,8 @@ class _Map(ABC):
             raise WrongInput(f"the image has size {tuple(self.image.shape[-2:])}, but the values have {shape}.")
         if self.camera is not None and (self.camera.height, self.camera.width) != shape:
             raise WrongInput(
-                f"the camera is for {self.camera.height}x{self.camera.width} px, but the values have {shape}."
+                f"the camera is for {self.camera.width}x{self.camera.height} px, but the map is "
+                f"{shape[1]}x{shape[0]} px; use camera.resized(height, width)."
             )
         if not bool(torch.isfinite(self.values).all()):
             raise WrongInput("values must be finite; mark unknown pixels in `valid` and put any number under them.")
@@ -90,7 +91,7 @@ class _Map(ABC):
         ``.npz`` keeps all (values, mask, confidence, camera); ``.pfm`` and ``.exr`` keep values with invalid = inf;
         ``.png`` is 16 bit: KITTI's value x 256 for disparity, whole millimetres for metric depth. A path without suffix
         is a result folder: ``result.json``, the map as ``.npz`` and ``.pfm``, ``preview.png`` and, when the camera is
-        known, ``depth.npz`` (unless the map is one) and ``cloud.ply``.
+        known, ``depth.npz`` (unless the map is one) and, unless it has no point, ``cloud.ply``.
 
         Args:
             path: file or folder.
@@ -201,8 +202,10 @@ class _Map(ABC):
             if depth is not self:
                 files["depth"] = "depth.npz"
                 depth.save(folder / files["depth"])
-            files["cloud"] = "cloud.ply"
-            depth.to_points().save(folder / files["cloud"])
+            cloud = depth.to_points()
+            if len(cloud) > 0:
+                files["cloud"] = "cloud.ply"
+                cloud.save(folder / files["cloud"])
         scale = self._scale()
         shown = "disparity" if self.quantity == "disparity" else "inverse_depth"
         # The manifest comes last: a folder that has one is complete.
