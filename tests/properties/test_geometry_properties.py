@@ -8,8 +8,7 @@ from torch import Tensor
 
 from depthweave import geometry, images
 
-settings.register_profile("floors", max_examples=40, deadline=None, derandomize=True)
-settings.load_profile("floors")
+few = settings(max_examples=40, deadline=None, derandomize=True)
 
 seeds = st.integers(0, 2**31)
 sides = st.integers(2, 24)
@@ -25,6 +24,7 @@ def camera(focal_px: float, width: int, height: int) -> Tensor:
     return geometry.intrinsics_matrix(focal_px, 0.9 * focal_px, 0.4 * width, 0.6 * height).double()
 
 
+@few
 @given(seeds, focals, st.floats(0.01, 2), st.floats(-50, 50))
 def test_disparity_to_depth_and_back(seed: int, focal_px: float, baseline_m: float, doffs_px: float) -> None:
     rig = {"focal_px": focal_px, "baseline_m": baseline_m, "doffs_px": doffs_px}
@@ -34,6 +34,7 @@ def test_disparity_to_depth_and_back(seed: int, focal_px: float, baseline_m: flo
     torch.testing.assert_close(geometry.disparity_from_depth(depth, **rig), d, rtol=1e-9, atol=1e-9)
 
 
+@few
 @given(seeds, st.floats(-10, 10))
 def test_inverse_pose_undoes_the_pose(seed: int, shift: float) -> None:
     quaternion = uniform(seed, 2, 4, low=-1) + torch.tensor([0.0, 0, 0, 0.1])
@@ -44,6 +45,7 @@ def test_inverse_pose_undoes_the_pose(seed: int, shift: float) -> None:
     torch.testing.assert_close(geometry.invert_pose(inverse), pose)
 
 
+@few
 @given(seeds, sides, sides, focals)
 def test_unprojected_pixels_project_to_themselves(seed: int, height: int, width: int, focal_px: float) -> None:
     k = camera(focal_px, width, height)
@@ -53,6 +55,7 @@ def test_unprojected_pixels_project_to_themselves(seed: int, height: int, width:
     torch.testing.assert_close(z, depth.flatten())
 
 
+@few
 @given(seeds, sides, sides, focals)
 def test_depth_to_ray_length_and_back(seed: int, height: int, width: int, focal_px: float) -> None:
     k = camera(focal_px, width, height)
@@ -63,6 +66,7 @@ def test_depth_to_ray_length_and_back(seed: int, height: int, width: int, focal_
     torch.testing.assert_close(geometry.depth_from_ray_length(length, k), depth)
 
 
+@few
 @given(seeds, sides, sides)
 def test_a_mirrored_pair_warps_to_the_mirrored_picture(seed: int, height: int, width: int) -> None:
     # A mirror turns x_right = x - d into x_right = x + d: the sign of the disparity flips with the picture.
@@ -74,6 +78,7 @@ def test_a_mirrored_pair_warps_to_the_mirrored_picture(seed: int, height: int, w
     assert torch.equal(mirrored_inside.flip(-1), inside)
 
 
+@few
 @given(seeds, sides, sides)
 def test_left_and_right_occlusion_mirror_each_other(seed: int, height: int, width: int) -> None:
     left, right = (uniform(seed + i, height, width, low=-2, high=6) for i in range(2))
@@ -84,6 +89,7 @@ def test_left_and_right_occlusion_mirror_each_other(seed: int, height: int, widt
     assert (hidden | ~outside).all()
 
 
+@few
 @given(seeds, sides, sides, sides, sides)
 def test_resizing_scales_disparity(seed: int, height: int, width: int, new_height: int, new_width: int) -> None:
     d = uniform(seed, height, width, low=1, high=9)
@@ -98,6 +104,7 @@ def test_resizing_scales_disparity(seed: int, height: int, width: int, new_heigh
     torch.testing.assert_close(constant, torch.full_like(constant, 3.0 * scale))
 
 
+@few
 @given(seeds, focals, sides, sides, st.integers(1, 4))
 def test_depth_is_the_same_after_a_resize(seed: int, focal_px: float, height: int, width: int, factor: int) -> None:
     # Disparity grows with the width as the focal length does, so metres stay.
@@ -110,12 +117,14 @@ def test_depth_is_the_same_after_a_resize(seed: int, focal_px: float, height: in
     torch.testing.assert_close(again, depth.repeat_interleave(factor, dim=-1))
 
 
+@few
 @given(st.floats(10, 150), st.integers(2, 4000), st.integers(2, 4000))
 def test_field_of_view_is_the_inverse_of_intrinsics_from_fov(fov_deg: float, width: int, height: int) -> None:
     found = geometry.field_of_view(geometry.intrinsics_from_fov(fov_deg, width, height), width, height)[0]
     assert math.isclose(found, fov_deg, rel_tol=1e-4)
 
 
+@few
 @given(seeds, st.integers(1, 60), st.integers(1, 60), st.integers(1, 30), st.integers(1, 30), st.data())
 def test_tiles_blend_back(
     seed: int, height: int, width: int, tile_height: int, tile_width: int, data: st.DataObject
@@ -132,6 +141,7 @@ def test_tiles_blend_back(
         assert all(size - (b - a) >= overlap for a, b in pairwise(starts))
 
 
+@few
 @given(seeds, st.integers(1, 40), st.integers(1, 40), st.integers(1, 32), st.sampled_from(["centre", "corner"]))
 def test_unpad_undoes_pad(seed: int, height: int, width: int, multiple: int, place: str) -> None:
     image = uniform(seed, 2, height, width)

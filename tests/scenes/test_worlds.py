@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from depthweave import geometry
-from depthweave.types import Camera
+from depthweave.io import read_image
+from depthweave.types import Camera, DisparityMap, StereoPair
 from depthweave.worlds import Plane, RenderedPair, Scene, Sphere, render_pair, still_life
 
 WIDTH, HEIGHT = 160, 120
@@ -99,3 +102,18 @@ def test_truth_does_not_depend_on_the_samples_of_colour() -> None:
     assert torch.equal(coarse.left_disparity.values, fine.left_disparity.values)
     assert torch.equal(coarse.visible, fine.visible)
     assert not torch.equal(coarse.pair.left, fine.pair.left)
+
+
+def test_a_saved_scene_reads_back(rendered: RenderedPair, tmp_path: Path) -> None:
+    rendered.save(tmp_path / "scene")
+    pair = StereoPair.read(
+        tmp_path / "scene" / "left.png", tmp_path / "scene" / "right.png", calibration=tmp_path / "scene" / "calib.txt"
+    )
+    assert (pair.left - rendered.pair.left).abs().max() <= 0.5 / 255 + 1e-6
+    assert pair.camera is not None
+    assert pair.camera.baseline_m == pytest.approx(0.12)
+    truth = DisparityMap.read(tmp_path / "scene" / "disparity.pfm", camera=pair.camera)
+    assert torch.equal(truth.values, rendered.left_disparity.values)
+    torch.testing.assert_close(truth.to_depth().values, rendered.left_disparity.to_depth().values)
+    mask = read_image(tmp_path / "scene" / "mask0nocc.png")
+    assert torch.equal(torch.from_numpy(mask) == 255, rendered.visible)

@@ -33,9 +33,7 @@ def test_sad_by_hand():
 def test_sad_averages_over_the_pixels_in_both_images():
     # one row, window 3: ends of an overlap have two columns, its middle three
     volume = sad(LEFT, RIGHT, 2, 3)
-    expected = torch.tensor(
-        [[0.7 / 2, 1.3 / 3, 1.0 / 3, 0.7 / 2], [INF, 0.1 / 2, 0.1 / 3, 0.1 / 2]]
-    )
+    expected = torch.tensor([[0.7 / 2, 1.3 / 3, 1.0 / 3, 0.7 / 2], [INF, 0.1 / 2, 0.1 / 3, 0.1 / 2]])
     torch.testing.assert_close(volume[:, 0], expected)
 
 

@@ -180,7 +180,7 @@ def test_a_broken_item_is_reported_and_tried_again(pairs: Path, tmp_path: Path) 
     assert calls(matcher) == 3
 
 
-def test_a_full_disk_stops_at_once(pairs: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_written_stops_at_once(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "items").write_text("a file where a folder must be")
     matcher = step_matcher()

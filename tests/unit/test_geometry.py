@@ -249,7 +249,10 @@ def test_epipolar_constraint_holds_for_seen_points(leading: tuple[int, ...]) -> 
     one_for_all = fundamental.reshape(-1, 3, 3)[0]
     torch.testing.assert_close(geometry.sampson_distance(pixels_a, pixels_b, one_for_all), distance)
     assert distance.max() < 1e-6
-    assert geometry.sampson_distance(pixels_a, pixels_b + 5.0, fundamental).max() > 1
+    off = geometry.sampson_distance(pixels_a, pixels_b + 5.0, fundamental)
+    assert off.max() > 1
+    swapped = geometry.sampson_distance(pixels_b + 5.0, pixels_a, fundamental.transpose(-1, -2))
+    torch.testing.assert_close(swapped, off)
 
 
 def test_sampson_distance_by_hand() -> None:

@@ -63,8 +63,9 @@ class BlockMatching:
     """Local stereo matching: window costs, winner take all, two-way check, median, background fill.
 
     The right image's disparity is read diagonally from the same cost volume, so nothing is computed twice. Rows are
-    matched in chunks, with the margin that their windows need; the result does not depend on the chunks. Peak memory:
-    about two and a half cost volumes of one chunk (330 MiB with the default chunks) and ``4 * median_size**2`` bytes per pixel.
+    matched in chunks, with the margin that their windows need; the result does not depend on the chunks. Peak memory is
+    about two and a half cost volumes of one chunk (330 MiB with the default chunks), or ``4 * median_size**2`` bytes
+    per pixel where that is more.
     """
 
     def __init__(self, config: BlockConfig | None = None) -> None:

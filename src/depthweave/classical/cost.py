@@ -2,8 +2,8 @@
 
 Every function takes ``(left, right, max_disparity, window)`` and returns a volume whose entry ``[..., d, y, x]`` is the
 cost of disparity d px at left pixel (y, x), for d = 0 ... max_disparity - 1. Lower is better. Where x - d lies outside
-the right image the entry is ``inf``. The sums of the formulas run over the window x window pixels W around (y, x) that lie
-in both images, over all channels, and are divided by the number of their terms: a window cut by a border is
+the right image the entry is ``inf``. The sums of the formulas run over W, the window x window pixels around (y, x) that
+lie in both images, and over all channels, and are divided by the number of their terms: a window cut by a border is
 compared with full ones on equal terms.
 """
 

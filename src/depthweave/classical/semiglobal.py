@@ -116,10 +116,10 @@ class OpenCVBlockConfig:
         median_size: side of the final median in px: 1 (none), 3 or 5.
     """
 
-    block_size: int = 15
+    block_size: int = 11
     prefilter_cap: int = 31
     texture_threshold: int = 10
-    uniqueness_percent: int = 10
+    uniqueness_percent: int = 0
     check_threshold_px: float = 1.0
     speckle_size_px: int = 100
     speckle_range_px: float = 1.0
@@ -201,7 +201,7 @@ def _match_both_ways(
     config: SemiGlobalConfig | OpenCVBlockConfig,
     device: torch.device,
 ) -> Match:
-    """Run an OpenCV matcher on both views, check, drop speckles, fill and smooth; ``reach`` px are added on all sides."""
+    """Run an OpenCV matcher on both views extended by ``reach`` px, check, drop speckles, fill and smooth."""
     if left.shape != right.shape:
         raise WrongInput(f"the left image is {left.shape[:2]} and the right one {right.shape[:2]}; they must be equal")
     if max_disparity < 1:
@@ -217,7 +217,7 @@ def _match_both_ways(
 
     # OpenCV knows the left view as reference only: the mirrored right view is the left one of the mirrored pair
     with ThreadPoolExecutor(2) as threads:
-        mirrored = threads.submit(disparity_of, cv2.flip(right, 1), cv2.flip(left, 1))
+        mirrored = threads.submit(disparity_of, *(np.ascontiguousarray(view[:, ::-1]) for view in (right, left)))
         fixed = disparity_of(left, right)
         fixed_right = cv2.flip(mirrored.result(), 1)
 

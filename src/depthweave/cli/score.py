@@ -7,6 +7,8 @@ import typer
 
 from depthweave.cli.options import Json
 
+MOST_FAILURES_SHOWN = 8
+
 
 def command(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; several are compared.")],
@@ -37,8 +39,10 @@ def command(
         report.write_report(run, scores)
         sheet.save(folder / "sheet.png")
         found.append(scores)
-        for key, sentence in scores.failed.items():
+        for key, sentence in list(scores.failed.items())[:MOST_FAILURES_SHOWN]:
             typer.echo(f"failed {key}: {sentence}", err=True)
+        if (more := len(scores.failed) - MOST_FAILURES_SHOWN) > 0:
+            typer.echo(f"failed: {more} more, see {folder / 'scores.json'}", err=True)
         for name, reason in scores.left_out.items():
             typer.echo(f"left out {name}: {reason}", err=True)
     if as_json:

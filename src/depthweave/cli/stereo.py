@@ -48,7 +48,7 @@ def command(
     from depthweave import runtime
     from depthweave.pipelines.load import load
 
-    matcher = load(model, device=device, **parse_settings(settings))
+    matcher = load(model, **{"device": device, **parse_settings(settings)})
     matcher.max_disparity = max_disparity
     how = {"grey": grey, "of_right": of_right}
     require_output_folder(output)

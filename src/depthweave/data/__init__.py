@@ -35,7 +35,7 @@ BENCHMARKS: Mapping[str, Callable[..., list[StereoItem]]] = MappingProxyType(
 """Name of a benchmark and the function that lists its pairs."""
 
 
-def open_benchmark(name: str, root: str | Path, **options: Any) -> list[StereoItem]:
+def open_benchmark(name: str, root: str | Path, /, **options: Any) -> list[StereoItem]:
     """The pairs of a benchmark, in the order of their keys.
 
     Args:

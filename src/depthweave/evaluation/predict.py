@@ -145,8 +145,8 @@ def predict(
             done += 1
         except NotWritable:
             raise
-        except DepthweaveError as error:
-            failed[item.key] = str(error)
+        except Exception as error:  # whatever it is, one item must not cost the others; it is reported
+            failed[item.key] = str(error) if isinstance(error, DepthweaveError) else f"{type(error).__name__}: {error}"
     return Progress(run, done, reused, failed)
 
 

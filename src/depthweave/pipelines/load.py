@@ -22,7 +22,7 @@ _CLASSICAL: dict[str, tuple[type[Any], type[Any]]] = {
 }
 
 
-def load(name: str | None = None, *, device: str = "auto", **options: Any) -> StereoMatcher:
+def load(name: str | None = None, /, *, device: str = "auto", **options: Any) -> StereoMatcher:
     """The model of that name, ready to be called.
 
     Args:
