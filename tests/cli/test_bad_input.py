@@ -1,4 +1,4 @@
-"""Bad input gets one sentence that names the file and the way out, exit code 1 (2 for misuse), and costs nothing else."""
+"""Bad input: one sentence that names the file and the way out, exit code 1 (2 for misuse), and nothing else is lost."""
 
 import shutil
 from pathlib import Path

@@ -671,3 +671,19 @@ def test_video_has_one_range_of_colours() -> None:
     dark_to_bright = depth_video(torch.stack([torch.full((4, 5), 4.0), torch.full((4, 5), 1.0)]))
     low, high = dark_to_bright.color_range()
     assert (low, high) == pytest.approx((0.25, 1.0))
+
+
+def test_a_pil_picture_is_turned_upright_like_a_file(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.arange(16 * 20 * 3, dtype=np.uint8).reshape(16, 20, 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    from_file = read_picture(tmp_path / "turned.png")
+    assert from_file.shape == (3, 20, 16)
+    torch.testing.assert_close(read_picture(Image.open(tmp_path / "turned.png")), from_file)
+
+
+def test_a_manifest_of_another_kind_is_named(tmp_path: Path) -> None:
+    io.write_manifest(tmp_path, {"note": "no map here"})
+    with pytest.raises(WrongFile, match="no map"):
+        DisparityMap.read(tmp_path)

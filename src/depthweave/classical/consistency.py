@@ -222,11 +222,14 @@ def background_fill(disparity: Float[Tensor, "*b h w"], valid: Bool[Tensor, "*b 
     from_right = disparity.gather(-1, following.clamp(max=width - 1)).masked_fill(following == width, torch.inf)
     filled = torch.where(valid, disparity, torch.minimum(from_left, from_right))
 
+    filled_rows = valid.any(-1)
+    if filled_rows.all():
+        return filled
     row = torch.arange(height, device=disparity.device)
-    above, below = _nearest_set(valid.any(-1))
+    above, below = _nearest_set(filled_rows)
     nearer = torch.where((above >= 0) & ((below == height) | (row - above <= below - row)), above, below)
     source = nearer.clamp(max=height - 1)[..., None].expand(filled.shape)
-    return filled.gather(-2, source).masked_fill(~valid.flatten(-2).any(-1)[..., None, None], 0)
+    return filled.gather(-2, source).masked_fill(~filled_rows.any(-1)[..., None, None], 0)
 
 
 def _nearest_set(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -261,7 +264,5 @@ def match_confidence(
     Source: the peak ratio and left-right difference of Hu and Mordohai, "A quantitative evaluation of confidence
     measures for stereo vision", PAMI 2012.
     """
-    rating = torch.exp(-difference_px / threshold_px)
-    if distinctness is not None:
-        rating = rating * distinctness
-    return torch.where(valid, rating, torch.zeros_like(rating)).clamp(0, 1)
+    rating = torch.exp(difference_px.masked_fill(~valid, torch.inf) / -threshold_px)
+    return rating if distinctness is None else (rating * distinctness).clamp(0, 1)

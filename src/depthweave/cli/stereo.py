@@ -93,8 +93,8 @@ def match_files(
     pair = StereoPair.read(left, right, calibration=calibration, grey=grey)
     if pair.camera is not None and pair.camera.baseline_m is None:
         raise NeedsCalibration(
-            f"{calibration} states no baseline, so it gives no metres: write the nine numbers of K and then the baseline "
-            "in metres into a K.txt, or leave -c away for disparity alone."
+            f"{calibration} states no baseline, so it gives no metres: write the nine numbers of K and then the "
+            "baseline in metres into a K.txt, or leave -c away for disparity alone."
         )
     read = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:

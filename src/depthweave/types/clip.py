@@ -184,9 +184,10 @@ class DepthVideo:
         folder = Path(folder)
         manifest = io.read_manifest(folder)
         kinds = {"depth_video": DepthMap, "inverse_depth_video": InverseDepthMap}
-        if manifest["type"] not in kinds:
+        if manifest.get("type") not in kinds:
             raise WrongFile(
-                f"{folder} holds {manifest['type']}, not a depth video; read it with the type of that name."
+                f"{folder} holds {manifest.get('type', 'no map')}, not a depth video; "
+                "read it with the type of that name."
             )
         frames = [kinds[manifest["type"]].read(folder / "frames" / f"{i:06d}.npz") for i in range(manifest["frames"])]
         camera, poses = manifest["camera"], manifest["world_from_camera"]

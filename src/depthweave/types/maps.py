@@ -228,9 +228,10 @@ class _Map(ABC):
     @classmethod
     def _read_folder(cls: type[M], folder: Path) -> M:
         manifest = io.read_manifest(folder)
-        if manifest["type"] != cls.quantity:
+        if manifest.get("type") != cls.quantity:
             raise WrongFile(
-                f"{folder} holds {manifest['type']}, not {cls.quantity}; read it with the type of that name."
+                f"{folder} holds {manifest.get('type', 'no map')}, not {cls.quantity}; "
+                "read it with the type of that name."
             )
         found = cls.read(folder / manifest["files"]["data"])
         camera = manifest["camera"]

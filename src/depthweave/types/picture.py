@@ -33,7 +33,10 @@ def picture_array(picture: Picture) -> NDArray[Any]:
     if isinstance(picture, np.ndarray):
         return picture
     if hasattr(picture, "convert"):
-        return np.asarray(picture.convert(_PLAIN_MODE.get(picture.mode)))
+        from PIL import ImageOps
+
+        upright = ImageOps.exif_transpose(picture)
+        return np.asarray(upright.convert(_PLAIN_MODE.get(upright.mode)))
     raise WrongInput(f"a picture is a path, a PIL image, an array or a tensor, not {type(picture).__name__}.")
 
 
