@@ -61,7 +61,12 @@ def test_ends_of_the_range_and_of_the_view_stay_integer():
 
 def test_rival_is_not_a_neighbour_of_the_winner():
     assert rival_cost(column(7.0, 2.0, 1.0, 2.0, 6.0, 9.0), torch.tensor([[2.0]])).item() == 6.0
-    assert rival_cost(column(1.0, 2.0), torch.tensor([[0.0]])).item() == INF
+
+
+def test_rival_where_little_is_in_view():
+    assert rival_cost(column(1.0, 2.0), torch.tensor([[0.0]])).item() == 2.0
+    assert rival_cost(column(3.0, 1.0, INF, INF), torch.tensor([[1.0]])).item() == 3.0
+    assert rival_cost(column(1.0, INF), torch.tensor([[0.0]])).item() == INF
 
 
 def test_right_volume_by_hand():
@@ -130,8 +135,8 @@ def test_confidence_by_hand():
     valid = torch.tensor([[True, True, False, False]])
     plain = match_confidence(difference, valid)
     torch.testing.assert_close(plain, torch.tensor([[1.0, math.exp(-1), 0.0, 0.0]]))
-    rated = match_confidence(difference, valid, threshold_px=2.0, distinctness=torch.full((1, 4), 0.5))
-    torch.testing.assert_close(rated, torch.tensor([[0.5, 0.5 * math.exp(-0.5), 0.0, 0.0]]))
+    rated = match_confidence(difference, valid, torch.full((1, 4), 0.5))
+    torch.testing.assert_close(rated, torch.tensor([[0.5, 0.5 * math.exp(-1), 0.0, 0.0]]))
 
 
 @pytest.mark.parametrize("batch", [(), (2,), (1, 2)])

@@ -15,6 +15,9 @@ from depthweave.classical import (
     OpenCVBlockMatching,
     SemiGlobalConfig,
     SemiGlobalMatching,
+    background_fill,
+    left_right_difference,
+    semiglobal,
     structure_channels,
 )
 from depthweave.errors import WrongInput
@@ -113,6 +116,13 @@ def test_a_flat_pair_has_no_match(matcher, level):
     assert match.confidence.eq(0).all()
 
 
+@pytest.mark.parametrize("cost", ["census", "zncc", "sad", "ssd", "nssd", "cc"])
+@pytest.mark.parametrize("count", [1, 2, 3, 16])
+def test_a_flat_pair_has_no_match_even_where_speckles_are_kept(cost, count):
+    flat = torch.full((3, 9, 30), 0.4)
+    assert not BlockMatching(BlockConfig(cost=cost, support_share=0.0))(flat, flat, max_disparity=count).valid.any()
+
+
 @every_matcher
 def test_a_pair_of_horizontal_stripes_has_no_match(matcher):
     stripes = texture(np.zeros((1, 60)), np.arange(40)[:, None])
@@ -173,6 +183,18 @@ def test_structure_channels_by_hand():
     assert channels[3, 3, 1] == round(128 + 40 * (110 - mean) / math.sqrt(variance + 16))
     assert channels[3, 3, 2] == 128 + 4 * 10
     assert channels[5, 3, 2] == 128
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_host_twins_equal_the_tensor_functions(seed):
+    generator = np.random.default_rng(seed)
+    left, right = (generator.integers(-16, 130, (2, 9, 14)) / 16).astype(np.float32)
+    difference = semiglobal._left_right_difference(left, right)
+    assert np.array_equal(difference, left_right_difference(*map(torch.from_numpy, (left, right))).numpy())
+    # ever more rows without anything valid, up to all of them
+    valid = (generator.random((9, 14)) < 0.4) & (generator.random((9, 1)) < 1 - seed / 7)
+    filled = semiglobal._background_fill(left, valid)
+    assert np.array_equal(filled, background_fill(*map(torch.from_numpy, (left, valid))).numpy())
 
 
 def test_a_range_that_is_no_multiple_of_16_is_rounded_up():
@@ -239,9 +261,12 @@ def plain_block_matching(left, right, count, window, support_window, support_sha
     back = np.zeros((height, width))
     for y, x in np.ndindex(height, width):
         best[y, x], disparity[y, x] = refine(volume[:, y, x])
-        rivals = [volume[d, y, x] for d in range(count) if abs(d - round(disparity[y, x])) > 1]
-        lowest, rival = volume[int(best[y, x]), y, x], min(rivals, default=np.inf)
-        distinct[y, x] = 0 if rival - lowest <= 1e-5 else 1 - min(lowest / max(rival, 1e-5), 1)
+        lowest, nearest = volume[int(best[y, x]), y, x], round(disparity[y, x])
+        farther = [volume[d, y, x] for d in range(min(count, x + 1)) if abs(d - nearest) > 1]
+        nearby = [volume[d, y, x] for d in range(min(count, x + 1)) if d != nearest]
+        rival = min(farther or nearby, default=np.inf)
+        tie = rival - lowest <= 1e-5 or np.isinf(rival)
+        distinct[y, x] = 0 if tie else 1 - min(lowest / max(rival, 1e-5), 1)
         back[y, x] = refine([volume[d, y, x + d] if x + d < width else np.inf for d in range(count)])[1]
 
     agreed, difference = np.zeros((height, width), bool), np.full((height, width), np.inf)

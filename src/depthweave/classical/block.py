@@ -91,16 +91,16 @@ class BlockMatching:
             luminance(left)[None], luminance(right)[None], max_disparity
         )
         difference = left_right_difference(disparity, right_disparity)
-        # 1 - best / rival, with a tie (a flat or repeated texture) at exactly 0
+        # 1 - best / rival; exactly 0 for a tie (a flat or repeated texture) and for the only candidate in view
         distinctness = 1 - (cost / rival.clamp(min=TIE)).clamp(max=1)
-        distinctness = distinctness.masked_fill(rival - cost <= TIE, 0)
+        distinctness = distinctness.masked_fill((rival - cost <= TIE) | rival.isinf(), 0)
         agreed = (difference <= config.check_threshold_px) & (distinctness > config.uniqueness)
         support = local_support(disparity, agreed, window=config.support_window)
         valid = agreed & (support >= config.support_share)
         return Match(
             median_filter(background_fill(disparity, valid), config.median_size),
             valid,
-            match_confidence(difference, valid, threshold_px=config.check_threshold_px, distinctness=distinctness),
+            match_confidence(difference, valid, distinctness),
         )
 
     def _winners(self, left: Tensor, right: Tensor, max_disparity: int) -> list[Tensor]:

@@ -54,23 +54,26 @@ def winner_take_all(
 
 
 def rival_cost(volume: Float[Tensor, "*b d h w"], disparity: Float[Tensor, "*b h w"]) -> Float[Tensor, "*b h w"]:
-    """Lowest cost away from the winner: over all d but the nearest integer to the disparity and its two neighbours.
+    """Lowest cost away from the winner: over all d but the integer nearest to the disparity and its two neighbours.
 
     Args:
-        volume: costs, lower is better.
+        volume: costs, lower is better, ``inf`` out of view.
         disparity: winners in px, see `winner_take_all`.
 
     Returns:
-        Cost of the best rival, ``inf`` if there is none.
+        Cost of the best rival. Where only neighbours of the winner are in view, theirs; where nothing else is, ``inf``.
 
     Source: Hu and Mordohai, "A quantitative evaluation of confidence measures for stereo vision", PAMI 2012 (the second
     lowest cost of the peak ratio, local minimum relaxed to "not next to the winner").
     """
     last = volume.shape[-3] - 1
-    best, others = disparity.round().long().unsqueeze(-3), volume.clone()
-    for step in (-1, 0, 1):
+    best = disparity.round().long().unsqueeze(-3)
+    others = volume.scatter(-3, best.clamp(0, last), torch.inf)
+    nearby = others.amin(-3)
+    for step in (-1, 1):
         others.scatter_(-3, (best + step).clamp(0, last), torch.inf)
-    return others.amin(-3)
+    farther = others.amin(-3)
+    return torch.where(farther.isinf(), nearby, farther)
 
 
 def parabola_offset(
@@ -216,11 +219,10 @@ def background_fill(disparity: Float[Tensor, "*b h w"], valid: Bool[Tensor, "*b 
 
     Source: KITTI stereo development kit (Geiger et al. 2012), interpolateBackground.
     """
-    height, width = disparity.shape[-2:]
-    last, following = _nearest_set(valid)
-    from_left = disparity.gather(-1, last.clamp(min=0)).masked_fill(last < 0, torch.inf)
-    from_right = disparity.gather(-1, following.clamp(max=width - 1)).masked_fill(following == width, torch.inf)
-    filled = torch.where(valid, disparity, torch.minimum(from_left, from_right))
+    height = disparity.shape[-2]
+    before, after = _nearest_set(valid)
+    beside = F.pad(disparity, (1, 1), value=torch.inf)
+    filled = torch.minimum(beside.gather(-1, before + 1), beside.gather(-1, after + 1))
 
     filled_rows = valid.any(-1)
     if filled_rows.all():
@@ -244,18 +246,15 @@ def _nearest_set(mask: Tensor) -> tuple[Tensor, Tensor]:
 def match_confidence(
     difference_px: Float[Tensor, "*b h w"],
     valid: Bool[Tensor, "*b h w"],
-    *,
-    threshold_px: float = 1.0,
     distinctness: Float[Tensor, "*b h w"] | None = None,
 ) -> Float[Tensor, "*b h w"]:
-    """Rate each match, exp(-difference / threshold) times its distinctness.
+    """Rate each match, exp(-difference / 1 px) times its distinctness.
 
     A heuristic that ranks matches; not a probability.
 
     Args:
         difference_px: disagreement of the two directions in px, see `left_right_difference`.
         valid: accepted matches; all others get 0.
-        threshold_px: difference in px at which the rating has fallen to 1/e.
         distinctness: 1 - (lowest cost) / (its best rival) in [0, 1]; the matcher may have none.
 
     Returns:
@@ -264,5 +263,5 @@ def match_confidence(
     Source: the peak ratio and left-right difference of Hu and Mordohai, "A quantitative evaluation of confidence
     measures for stereo vision", PAMI 2012.
     """
-    rating = torch.exp(difference_px.masked_fill(~valid, torch.inf) / -threshold_px)
+    rating = torch.exp(-difference_px.masked_fill(~valid, torch.inf))
     return rating if distinctness is None else (rating * distinctness).clamp(0, 1)

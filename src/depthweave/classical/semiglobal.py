@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from depthweave.classical.consistency import Match, background_fill, left_right_difference, match_confidence
+from depthweave.classical.consistency import Match
 from depthweave.errors import WrongInput
 from depthweave.images import image_from_tensor, luminance
 
@@ -179,17 +179,18 @@ def structure_channels(image: Float[Tensor, "3 h w"]) -> NDArray[np.uint8]:
         (h, w, 3) grey levels, clipped to 0 ... 255.
     """
     grey = _grey(image)
-    values = grey.astype(np.float32)
-    mean = cv2.blur(values, (CONTRAST_WINDOW, CONTRAST_WINDOW))
-    variance = cv2.sqrBoxFilter(values, cv2.CV_32F, (CONTRAST_WINDOW, CONTRAST_WINDOW)) - mean * mean
-    contrast = (values - mean) / np.sqrt(np.maximum(variance, 0) + CONTRAST_FLOOR**2)
-    gradient = cv2.Sobel(grey, cv2.CV_16S, 0, 1)
-    views = (grey, np.rint(MIDDLE_GREY + CONTRAST_GAIN * contrast), MIDDLE_GREY + gradient)
-    return np.stack([view.clip(0, 255).astype(np.uint8) for view in views], -1)
+    window = (CONTRAST_WINDOW, CONTRAST_WINDOW)
+    mean = cv2.blur(grey.astype(np.float32), window)
+    variance = cv2.sqrBoxFilter(grey, cv2.CV_32F, window) - mean * mean
+    contrast = CONTRAST_GAIN * (grey - mean) / np.sqrt(np.maximum(variance, 0) + CONTRAST_FLOOR**2)
+    contrast_level = np.rint(MIDDLE_GREY + contrast).clip(0, 255).astype(np.uint8)
+    gradient_level = cv2.Sobel(grey, cv2.CV_8U, 0, 1, delta=MIDDLE_GREY)
+    return cv2.merge([grey, contrast_level, gradient_level]).astype(np.uint8, copy=False)
 
 
 def _grey(image: Tensor) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(image_from_tensor(luminance(image)[None])[..., 0])
+    grey = cv2.convertScaleAbs(luminance(image).detach().cpu().numpy(), alpha=255.0)
+    return grey.astype(np.uint8, copy=False)
 
 
 def _match_both_ways(
@@ -222,21 +223,51 @@ def _match_both_ways(
         fixed_right = cv2.flip(mirrored.result(), 1)
 
     # float px here and nowhere else; negative = unmatched
-    disparity, right_disparity = (torch.from_numpy(d.astype(np.float32) / SIXTEENTHS) for d in (fixed, fixed_right))
-    difference = left_right_difference(disparity, right_disparity)
+    disparity, right_disparity = (d.astype(np.float32) / np.float32(SIXTEENTHS) for d in (fixed, fixed_right))
+    difference = _left_right_difference(disparity, right_disparity)
     agreed = difference <= config.check_threshold_px
     if not (_changes_along_rows(left) and _changes_along_rows(right)):
-        agreed = torch.zeros_like(agreed)
-    islands = np.where(agreed.numpy(), fixed, np.int16(-SIXTEENTHS))
+        agreed[:] = False
+    islands = np.where(agreed, fixed, np.int16(-SIXTEENTHS))
     cv2.filterSpeckles(islands, -SIXTEENTHS, config.speckle_size_px, round(config.speckle_range_px * SIXTEENTHS))
-    valid = torch.from_numpy(islands >= 0)
-    filled = background_fill(disparity, valid)
+    valid = islands >= 0
+    filled = _background_fill(disparity, valid)
     if config.median_size > 1:
-        filled = torch.from_numpy(cv2.medianBlur(filled.numpy(), config.median_size))
-    confidence = match_confidence(difference, valid, threshold_px=config.check_threshold_px)
-    return Match(filled.to(device), valid.to(device), confidence.to(device))
+        filled = cv2.medianBlur(filled, config.median_size).astype(np.float32, copy=False)
+    confidence = np.exp(np.where(valid, -difference, np.float32(-np.inf)))
+    return Match(*(torch.from_numpy(found).to(device) for found in (filled, valid, confidence)))
 
 
 def _changes_along_rows(picture: NDArray[np.uint8]) -> bool:
     """Whether any row has texture; without it all disparities cost the same and OpenCV answers 0."""
     return bool((picture[:, 1:] != picture[:, :-1]).any())
+
+
+# OpenCV's results live on the host, where NumPy is quick and unaffected by how busy torch's threads are: these are the
+# host twins of the functions of the same name in `consistency`, and the tests hold them equal.
+
+
+def _left_right_difference(
+    left_disparity: NDArray[np.float32], right_disparity: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    width = left_disparity.shape[1]
+    target = np.arange(width) - np.rint(left_disparity).astype(np.intp)
+    back = np.take_along_axis(right_disparity, target.clip(0, width - 1), 1)
+    matched = (left_disparity >= 0) & (target >= 0) & (back >= 0)
+    return np.where(matched, np.abs(left_disparity - back), np.float32(np.inf))
+
+
+def _background_fill(disparity: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    height, width = disparity.shape
+    place = np.arange(width)
+    before = np.maximum.accumulate(np.where(valid, place, -1), 1)
+    after = np.minimum.accumulate(np.where(valid, place, width)[:, ::-1], 1)[:, ::-1]
+    beside = np.pad(disparity, ((0, 0), (1, 1)), constant_values=np.inf)
+    filled = np.minimum(np.take_along_axis(beside, before + 1, 1), np.take_along_axis(beside, after + 1, 1))
+    rows = np.flatnonzero(valid.any(1))
+    if len(rows) == height:
+        return filled
+    if len(rows) == 0:
+        return np.zeros_like(disparity)
+    middles = (rows[:-1] + rows[1:]) / 2
+    return filled[rows[np.searchsorted(middles, np.arange(height))]]
