@@ -17,7 +17,12 @@ Calibration = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
-MaxDisparity = Annotated[int | None, typer.Option("--max-disparity", help="Largest disparity to search, px.")]
+MaxDisparity = Annotated[
+    int | None,
+    typer.Option(
+        "--max-disparity", help="Search disparities below this, px; default from the calibration or the width."
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A field of the model's configuration, e.g. --set cost=zncc.")
 ]

@@ -36,7 +36,7 @@ class StereoMatcher:
 
     Args:
         matching: the algorithm or network.
-        max_disparity: largest disparity in px to search; None takes the calibration's bound, else one from the width.
+        max_disparity: search 0 to max_disparity - 1 px; None takes the calibration's bound, else a sixth of the width.
         check: warn when a pair looks swapped or badly rectified.
         card: facts for manifests.
         device: where the matcher runs; results return to the CPU.
