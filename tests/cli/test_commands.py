@@ -79,6 +79,20 @@ def test_swapped_views_are_warned_of(cli: Cli, tmp_path: Path) -> None:
     assert cli("stereo", tmp_path / "l.png", tmp_path / "r.png", "-o", tmp_path / "out").err == ""
 
 
+def test_a_second_result_leaves_nothing_of_the_first(cli: Cli, pair: Path) -> None:
+    words = ("stereo", pair / "left.png", pair / "right.png", "-o", pair / "out")
+    assert cli(*words, "-c", pair / "calib.txt").code == 0
+    (pair / "out" / "notes.txt").write_text("mine")
+    assert cli(*words).code == 0
+    assert sorted(path.name for path in (pair / "out").iterdir()) == [
+        "disparity.npz",
+        "disparity.pfm",
+        "notes.txt",
+        "preview.png",
+        "result.json",
+    ]
+
+
 def test_folder_resumes_and_does_changed_pairs_again(cli: Cli, pair: Path) -> None:
     for side in ("left", "right"):
         (pair / side).mkdir()

@@ -44,6 +44,29 @@ def write_manifest(folder: AnyPath, data: dict[str, Any]) -> Path:
     return file
 
 
+def discard_result(folder: AnyPath) -> None:
+    """Remove an older result from a folder: its `result.json` first, then the files which that names.
+
+    So a folder with a manifest is always complete, and nothing of an older result stands beside a newer one. Other
+    files stay, and a folder without a manifest is left alone.
+
+    Args:
+        folder: where a result is about to be written.
+
+    Raises:
+        WrongFile: a `result.json` of another program or a newer version stands there.
+    """
+    file = Path(folder) / MANIFEST_NAME
+    if not file.is_file():
+        return
+    names = read_manifest(folder).get("files", {}).values()
+    file.unlink()
+    for name in names:
+        old = Path(folder) / name
+        if old.is_file():
+            old.unlink()
+
+
 def read_manifest(folder: AnyPath) -> dict[str, Any]:
     """Read the `result.json` of a folder.
 

@@ -189,6 +189,7 @@ class _Map(ABC):
         return cls._make(file.values, file.valid, camera=camera, confidence=file.confidence, scale=scale)
 
     def _save_folder(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        io.discard_result(folder)
         limits = images.color_range(self._shown(), self.valid)
         files = {"data": f"{self.quantity}.npz", "pfm": f"{self.quantity}.pfm", "preview": "preview.png"}
         self.save(folder / files["data"])
