@@ -41,5 +41,6 @@ def image_from_tensor(tensor: Float[Tensor, "c h w"]) -> NDArray[np.uint8]:
 
 def luminance(image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b h w"]:
     """Luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), on the values as they are (no gamma removed)."""
-    weights = torch.tensor([0.299, 0.587, 0.114], dtype=image.dtype, device=image.device)
-    return torch.einsum("...chw,c->...hw", image, weights)
+    red, green, blue = image.unbind(-3)
+    # Not a matrix product: its rounding depends on where the memory lies, and equal pictures must match equally.
+    return 0.299 * red + 0.587 * green + 0.114 * blue
