@@ -106,6 +106,9 @@ def test_folder_resumes_and_does_changed_pairs_again(cli: Cli, pair: Path) -> No
     after = {name: (pair / "out" / name / "disparity.npz").stat().st_mtime_ns for name in ("a", "b")}
     assert after["a"] == before["a"]
     assert after["b"] > before["b"]
+    assert not (pair / "out" / "a" / "depth.npz").exists()
+    assert cli(*words, "-c", pair / "calib.txt").code == 0
+    assert (pair / "out" / "a" / "depth.npz").is_file()
     assert cli(*words, "--max-disparity", "32").code == 0
     assert (pair / "out" / "a" / "disparity.npz").stat().st_mtime_ns > after["a"]
 

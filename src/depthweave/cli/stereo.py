@@ -61,12 +61,10 @@ def command(
     pairs = pair_up(left, right)
     for name, first, second in runtime.progress(pairs, label="matching", total=len(pairs)):
         folder = output / name
-        if not overwrite and (finished := unchanged(folder, matcher, first, second, how)) is not None:
-            done[name] = finished
-            continue
         try:
             given = _calibration(calibration, right_calibration, first)
-            done[name] = match_files(matcher, first, second, given, folder, **how)
+            finished = None if overwrite else unchanged(folder, matcher, _inputs(first, second, given), how)
+            done[name] = finished or match_files(matcher, first, second, given, folder, **how)
         except Exception as error:  # one bad pair must not cost the others; it is reported and the exit code is 1
             failed[name] = str(error)
             typer.echo(f"failed {name}: {error}", err=True)
@@ -106,7 +104,7 @@ def match_files(
         typer.echo(f"warning: {sentence}", err=True)
     facts = {
         **matcher.facts(),
-        "inputs": _inputs(left, right),
+        "inputs": _inputs(left, right, calibration),
         "settings": {"grey": grey, "of_right": of_right},
         "view": "right" if of_right else "left",
         "warnings": sentences,
@@ -117,7 +115,7 @@ def match_files(
 
 
 def unchanged(
-    folder: Path, matcher: "StereoMatcher", left: Path, right: Path, how: dict[str, bool]
+    folder: Path, matcher: "StereoMatcher", inputs: dict[str, Any], how: dict[str, bool]
 ) -> dict[str, Any] | None:
     """The manifest of a finished result of the same files, model and settings, else None."""
     import json
@@ -129,7 +127,7 @@ def unchanged(
         manifest = io.read_manifest(folder)
     except WrongFile:
         return None
-    same = {"inputs": _inputs(left, right), "settings": how, **matcher.facts()}
+    same = {"inputs": inputs, "settings": how, **matcher.facts()}
     return manifest if all(manifest.get(key) == value for key, value in json.loads(json.dumps(same)).items()) else None
 
 
@@ -181,9 +179,13 @@ def _calibration(calibration: Path | None, right: Path | None, picture: Path) ->
     return found[0]
 
 
-def _inputs(left: Path, right: Path) -> dict[str, Any]:
+def _inputs(left: Path, right: Path, calibration: Any) -> dict[str, Any]:
+    files = {"left": left, "right": right}
+    if calibration is not None:
+        given = calibration if isinstance(calibration, tuple) else (calibration,)
+        files |= dict(zip(("calibration", "right_calibration"), given, strict=False))
     return {
-        side: {"path": str(path.resolve()), "bytes": path.stat().st_size}
-        for side, path in (("left", left), ("right", right))
+        role: {"path": str(path.resolve()), "bytes": path.stat().st_size}
+        for role, path in files.items()
         if path.is_file()
     }
