@@ -25,9 +25,26 @@ CONTRAST_FLOOR = 4.0
 MIDDLE_GREY = 128
 
 
+@dataclass(frozen=True, kw_only=True)
+class TwoWayConfig:
+    """What is done with an OpenCV matcher's two answers.
+
+    Attributes:
+        check_threshold_px: largest difference of the left-right check in px.
+        speckle_size_px: islands of up to this many px are dropped; 0 keeps all.
+        speckle_range_px: largest disparity step inside an island in px.
+        median_size: side of the final median in px: 1 (none), 3 or 5.
+    """
+
+    check_threshold_px: float = 1.0
+    speckle_size_px: int = 100
+    speckle_range_px: float = 1.0
+    median_size: Literal[1, 3, 5] = 5
+
+
 @dataclass(frozen=True)
-class SemiGlobalConfig:
-    """How `SemiGlobalMatching` works.
+class SemiGlobalConfig(TwoWayConfig):
+    """How `SemiGlobalMatching` works; see `TwoWayConfig` for the check and the filters.
 
     Attributes:
         channels: what is compared, see `structure_channels`; "grey" and "colour" compare the pictures as they are.
@@ -36,10 +53,6 @@ class SemiGlobalConfig:
         p2: penalty of a larger step, times channels * block_size².
         prefilter_cap: bound of OpenCV's horizontal gradient in grey levels.
         uniqueness_percent: margin in percent by which the best cost must undercut its rivals.
-        check_threshold_px: largest difference of the left-right check in px.
-        speckle_size_px: islands of up to this many px are dropped; 0 keeps all.
-        speckle_range_px: largest disparity step inside an island in px.
-        median_size: side of the final median in px: 1 (none), 3 or 5.
     """
 
     channels: Literal["structure", "grey", "colour"] = "structure"
@@ -48,10 +61,6 @@ class SemiGlobalConfig:
     p2: int = 32
     prefilter_cap: int = 31
     uniqueness_percent: int = 0
-    check_threshold_px: float = 1.0
-    speckle_size_px: int = 100
-    speckle_range_px: float = 1.0
-    median_size: Literal[1, 3, 5] = 5
 
 
 class SemiGlobalMatching:
@@ -102,28 +111,20 @@ class SemiGlobalMatching:
 
 
 @dataclass(frozen=True)
-class OpenCVBlockConfig:
-    """How `OpenCVBlockMatching` works.
+class OpenCVBlockConfig(TwoWayConfig):
+    """How `OpenCVBlockMatching` works; see `TwoWayConfig` for the check and the filters.
 
     Attributes:
         block_size: side of the window in px, odd, at least 5.
         prefilter_cap: bound of the horizontal gradient that is compared, in grey levels, 1 to 63.
         texture_threshold: least sum of that gradient over the window.
         uniqueness_percent: margin in percent by which the best cost must undercut its rivals.
-        check_threshold_px: largest difference of the left-right check in px.
-        speckle_size_px: islands of up to this many px are dropped; 0 keeps all.
-        speckle_range_px: largest disparity step inside an island in px.
-        median_size: side of the final median in px: 1 (none), 3 or 5.
     """
 
     block_size: int = 11
     prefilter_cap: int = 31
     texture_threshold: int = 10
     uniqueness_percent: int = 0
-    check_threshold_px: float = 1.0
-    speckle_size_px: int = 100
-    speckle_range_px: float = 1.0
-    median_size: Literal[1, 3, 5] = 5
 
 
 class OpenCVBlockMatching:
@@ -199,7 +200,7 @@ def _match_both_ways(
     right: NDArray[np.uint8],
     max_disparity: int,
     reach: int,
-    config: SemiGlobalConfig | OpenCVBlockConfig,
+    config: TwoWayConfig,
     device: torch.device,
 ) -> Match:
     """Run an OpenCV matcher on both views extended by ``reach`` px, check, drop speckles, fill and smooth."""

@@ -66,17 +66,10 @@ class StereoItem:
             WrongFile: a file that is missing or damaged.
             WrongInput: pictures of two sizes.
         """
-        if self.calibration is None or self.cameras is None:
-            return StereoPair.read(self.left, self.right, calibration=self.calibration, name=self.key)
         pair = StereoPair.read(self.left, self.right, name=self.key)
-        found = io.read_calibration(self.calibration, cameras=self.cameras)
-        camera = Camera(
-            intrinsics=torch.from_numpy(found.intrinsics).to(torch.float32),
-            width=pair.width,
-            height=pair.height,
-            baseline_m=found.baseline_m,
-            doffs_px=found.doffs_px,
-        )
+        if self.calibration is None:
+            return pair
+        camera = Camera.read(self.calibration, cameras=self.cameras, width=pair.width, height=pair.height)
         return replace(pair, camera=camera)
 
     def read_truth(self) -> StereoTruth:

@@ -25,10 +25,23 @@ class Run:
     """A folder of predictions: ``run.json``, and below ``items/`` a map and its facts for every key."""
 
     folder: Path
-    benchmark: str
-    benchmark_options: dict[str, Any]
     root: Path
-    model: dict[str, Any]
+    configuration: dict[str, Any]
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark."""
+        return str(self.configuration["benchmark"])
+
+    @property
+    def benchmark_options(self) -> dict[str, Any]:
+        """Options of its reader."""
+        return dict(self.configuration["benchmark_options"])
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Facts of the model, as in `StereoMatcher.facts`."""
+        return dict(self.configuration["model"])
 
     @property
     def name(self) -> str:
@@ -47,9 +60,10 @@ class Run:
             raise WrongFile(f"{folder} holds no run; make one with `depthweave predict MODEL BENCHMARK -o {folder}`.")
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            configuration = data["configuration"]
-            benchmark, options = configuration["benchmark"], configuration["benchmark_options"]
-            return cls(Path(folder), benchmark, options, Path(data["root"]), configuration["model"])
+            run = cls(Path(folder), Path(data["root"]), dict(data["configuration"]))
+            # Read once, so that what is missing is missed here.
+            _ = run.benchmark, run.benchmark_options, run.model
+            return run
         except (ValueError, KeyError, TypeError) as error:
             raise WrongFile(f"{path} is damaged ({error}); delete the folder and predict again.") from error
 
@@ -190,17 +204,16 @@ def _open_run(
     # Through JSON, so that tuples and lists compare equal.
     now = json.loads(json.dumps(configuration, default=os.fspath))
     path, place = output / _RUN_FILE, root.resolve()
-    before = None
+    run = None
     if path.is_file():
         run = Run.read(output)
-        before = json.loads(path.read_text(encoding="utf-8"))["configuration"]
-        changed = _changed(before, now) or _changed_inputs(run, items)
+        changed = _changed(run.configuration, now) or _changed_inputs(run, items)
         if changed:
             raise DifferentConfiguration(
                 f"{output} holds predictions of another configuration: {', '.join(changed)}; choose another folder "
                 "with -o, or delete this one."
             )
-    if before is None or run.root != place:
+    if run is None or run.root != place:
         _write_json(path, {"format": "depthweave-run", "root": str(place), "configuration": now})
     return Run.read(output)
 
