@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     )
     from depthweave.models.registry import ModelCard, list_models
     from depthweave.pipelines.load import load
+    from depthweave.pipelines.mono import MonoEstimator
     from depthweave.pipelines.stereo import StereoMatcher
     from depthweave.types import (
         Camera,
@@ -40,6 +41,7 @@ _HOME = {
     "DisparityMap": "types",
     "InverseDepthMap": "types",
     "ModelCard": "models.registry",
+    "MonoEstimator": "pipelines.mono",
     "NeedsCalibration": "errors",
     "NeedsMetric": "errors",
     "PointCloud": "types",
@@ -63,6 +65,7 @@ __all__ = [
     "DisparityMap",
     "InverseDepthMap",
     "ModelCard",
+    "MonoEstimator",
     "NeedsCalibration",
     "NeedsMetric",
     "PointCloud",

@@ -25,8 +25,24 @@ class UnknownModel(DepthweaveError, LookupError):
     """No model has that name."""
 
 
+class MissingWeights(DepthweaveError, LookupError):
+    """A model's weights are neither on this machine nor can they be fetched; the sentence says how to get them."""
+
+
+class MissingLibrary(DepthweaveError, ImportError):
+    """A library of an extra is not installed; the sentence says which."""
+
+
 class UnknownBenchmark(DepthweaveError, LookupError):
     """No benchmark or protocol has that name."""
+
+
+class NotEnoughMemory(DepthweaveError, MemoryError):
+    """The work does not fit into the memory that is free."""
+
+
+class NotFinite(DepthweaveError, ArithmeticError):
+    """A network answered with values that are not finite, in float32 too."""
 
 
 class DifferentConfiguration(DepthweaveError):
@@ -39,3 +55,7 @@ class NotWritable(DepthweaveError, OSError):
 
 class DepthweaveWarning(UserWarning):
     """Something looks wrong with the input, but a result can still be computed."""
+
+
+class LicenceNotice(DepthweaveWarning):
+    """The weights about to be used may not be used for everything."""

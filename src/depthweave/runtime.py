@@ -1,10 +1,12 @@
 """Where and how things run: device, number type, seeds, honest timing, memory."""
 
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from depthweave.errors import WrongInput
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
     import torch
 
 T = TypeVar("T")
+
+MEMINFO = Path("/proc/meminfo")
+CONTAINER = Path("/sys/fs/cgroup")
 
 
 def choose_device(device: str = "auto") -> "torch.device":
@@ -109,6 +114,36 @@ def peak_memory_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def available_memory_bytes(device: "torch.device") -> int | None:
+    """Memory that new tensors on a device can take, None where the system does not tell (Windows).
+
+    For cuda, what the driver has left and what torch keeps for reuse. For the rest, what Linux calls available, and no
+    more than the limit of a container leaves; elsewhere all memory of the machine, an upper bound.
+    """
+    if device.type == "cuda":
+        import torch
+
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
+    try:
+        left = _table_of_numbers(MEMINFO)["MemAvailable:"] * 1024
+    except (OSError, KeyError):
+        try:
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, ValueError, OSError):
+            return None
+    try:
+        limit, used = (int((CONTAINER / name).read_text()) for name in ("memory.max", "memory.current"))
+        return min(left, limit - used + _table_of_numbers(CONTAINER / "memory.stat")["inactive_file"])
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return left
+
+
+def _table_of_numbers(path: Path) -> dict[str, int]:
+    rows = (line.split() for line in path.read_text().splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdigit()}
 
 
 def progress(items: Iterable[T], *, label: str, total: int | None = None, show: bool | None = None) -> Iterator[T]:

@@ -226,6 +226,14 @@ def test_a_small_picture_is_one_tile() -> None:
     assert images.split_tiles(5, 10, tile_height=8, tile_width=8, overlap=2) == [(0, 5, 0, 8), (0, 5, 2, 10)]
 
 
+def test_rows_and_columns_can_share_different_amounts() -> None:
+    tiles = images.split_tiles(20, 40, tile_height=8, tile_width=20, overlap=(2, 15))
+    assert {(t.top, t.bottom) for t in tiles} == {(0, 8), (6, 14), (12, 20)}
+    assert {(t.left, t.right) for t in tiles} == {(0, 20), (5, 25), (10, 30), (15, 35), (20, 40)}
+    with pytest.raises(WrongInput, match="overlap of 20 px"):
+        images.split_tiles(20, 40, tile_height=8, tile_width=20, overlap=(2, 20))
+
+
 def test_wrong_tiles_are_refused() -> None:
     for overlap in (8, -1):
         with pytest.raises(WrongInput, match=f"overlap of {overlap} px does not fit tiles of 8x9"):

@@ -1,5 +1,6 @@
 import random
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +84,40 @@ def test_progress_is_lazy() -> None:
     items = runtime.progress((taken.append(i) or i for i in range(5)), label="numbers", show=False)
     assert next(items) == 0
     assert taken == [0]
+
+
+def test_available_memory_of_this_machine() -> None:
+    found = runtime.available_memory_bytes(torch.device("cpu"))
+    assert found is None or 50e6 < found < 1e13
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(None, 8_000 * 1024), ("max", 8_000 * 1024), ("6000000", 4_500_000), ("90000000", 8_000 * 1024)],
+)
+def test_available_memory_minds_a_container(
+    limit: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemFree:  100 kB\nMemAvailable:   8000 kB\n")
+    monkeypatch.setattr(runtime, "MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(runtime, "CONTAINER", tmp_path)
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
+        (tmp_path / "memory.current").write_text("2000000\n")
+        (tmp_path / "memory.stat").write_text("anon 1500000\ninactive_file 500000\n")
+    assert runtime.available_memory_bytes(torch.device("cpu")) == expected
+
+
+def test_available_memory_without_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "MEMINFO", tmp_path / "missing")
+    monkeypatch.setattr(runtime.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert runtime.available_memory_bytes(torch.device("cpu")) == 4_096_000
+    monkeypatch.delattr(runtime.os, "sysconf")
+    assert runtime.available_memory_bytes(torch.device("cpu")) is None
+
+
+def test_available_memory_on_cuda_counts_what_torch_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 300)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+    assert runtime.available_memory_bytes(torch.device("cuda")) == 1200

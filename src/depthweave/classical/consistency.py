@@ -21,12 +21,12 @@ class Match:
         disparity: px of the left image, (h, w), finite everywhere: filled from the background where nothing matched.
         valid: (h, w), true where the pixel was matched: in view of both cameras, the same from left to right as from
             right to left, and not a speckle.
-        confidence: (h, w) in [0, 1], 0 where not valid; a heuristic, see `match_confidence`.
+        confidence: (h, w) in [0, 1], 0 where not valid; a heuristic, see `match_confidence`; None without a check.
     """
 
     disparity: Float[Tensor, "h w"]
     valid: Bool[Tensor, "h w"]
-    confidence: Float[Tensor, "h w"]
+    confidence: Float[Tensor, "h w"] | None
 
 
 def winner_take_all(

@@ -27,7 +27,7 @@ def command(model: Model = "sgm", output: Output = Path("demo")) -> None:
     world.save(scene)
     typer.echo(f"rendered {scene}/ with exact truth in {time.perf_counter() - start:.1f} s")
     left, right, calibration = scene / "left.png", scene / "right.png", scene / "calib.txt"
-    facts = match_files(load(model), left, right, calibration, result, grey=False, of_right=False)
+    facts = match_files(load(model, task="stereo"), left, right, calibration, result, grey=False, of_right=False)
     typer.echo(describe(result, facts))
     found, truth = DisparityMap.read(result), world.left_disparity.values
     masks = {"visible in both views": world.visible, "all pixels": torch.ones_like(world.visible)}

@@ -33,6 +33,7 @@ def about_installation() -> dict[str, Any]:
 
     import depthweave
     from depthweave import runtime
+    from depthweave.models.weights import weights_folder
 
     return {
         "depthweave": depthweave.__version__,
@@ -42,6 +43,7 @@ def about_installation() -> dict[str, Any]:
         "device": str(runtime.choose_device()),
         "cuda devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "threads": torch.get_num_threads(),
+        "weights": str(weights_folder()),
     }
 
 

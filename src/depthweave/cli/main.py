@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from depthweave import __version__
-from depthweave.cli import demo, info, models, predict, score, stereo, submit
+from depthweave.cli import convert, demo, info, models, mono, predict, score, stereo, submit
 from depthweave.errors import DepthweaveError, DepthweaveWarning
 
 app = typer.Typer(
@@ -19,9 +19,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.command("stereo")(stereo.command)
+app.command("mono")(mono.command)
 app.command("predict")(predict.command)
 app.command("score")(score.command)
 app.command("submit")(submit.command)
+app.command("convert")(convert.command)
 app.command("models")(models.command)
 app.command("info")(info.command)
 app.command("demo")(demo.command)

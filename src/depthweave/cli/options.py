@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-Model = Annotated[str, typer.Option("-m", "--model", help="A name that `depthweave models` lists.")]
+Model = Annotated[
+    str,
+    typer.Option("-m", "--model", help="A name that `depthweave models` lists, a folder, or owner/name on the hub."),
+]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder (made if missing).")]
 Calibration = Annotated[
     Path | None,
@@ -26,6 +29,9 @@ MaxDisparity = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A field of the model's configuration, e.g. --set cost=zncc.")
 ]
+DType = Annotated[
+    str, typer.Option("--dtype", help="Networks: auto (half precision on cuda), float32, float16 or bfloat16.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -41,6 +47,16 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             parsed[name] = text
     return parsed
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """(height, width) of `WIDTHxHEIGHT`."""
+    if text is None:
+        return None
+    width, x, height = text.partition("x")
+    if not x or not width.isdigit() or not height.isdigit():
+        raise typer.BadParameter(f"'{text}' is not a size; write WIDTHxHEIGHT, e.g. 1024x512.")
+    return int(height), int(width)
 
 
 def require_output_folder(folder: Path) -> None:

@@ -28,7 +28,7 @@ def command(
     from depthweave.evaluation.predict import predict
     from depthweave.pipelines.load import load
 
-    matcher = load(model, **{"device": device, **parse_settings(settings)})
+    matcher = load(model, **{"task": "stereo", "device": device, **parse_settings(settings)})
     matcher.max_disparity = max_disparity
     require_output_folder(output)
     found = predict(matcher, benchmark, root, output, benchmark_options=parse_settings(reader), limit=limit)

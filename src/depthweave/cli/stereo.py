@@ -8,12 +8,14 @@ import typer
 from depthweave.cli.options import (
     Calibration,
     Device,
+    DType,
     Json,
     MaxDisparity,
     Model,
     Output,
     Settings,
     parse_settings,
+    parse_size,
     require_output_folder,
 )
 
@@ -33,7 +35,24 @@ def command(
     max_disparity: MaxDisparity = None,
     grey: Annotated[bool, typer.Option("--grey", help="Match both pictures as grey.")] = False,
     of_right: Annotated[bool, typer.Option("--right", help="Answer for the right picture instead.")] = False,
+    scale: Annotated[float | None, typer.Option("--scale", help="Match smaller pictures, e.g. 0.5.")] = None,
+    max_size: Annotated[
+        int | None, typer.Option("--max-size", help="Shrink pictures whose longer side is above this, px.")
+    ] = None,
+    tile: Annotated[
+        str | None, typer.Option("--tile", metavar="WIDTHxHEIGHT", help="Match large pictures in windows of this size.")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", help="Networks: steps; fewer are faster and less exact.")
+    ] = None,
+    consistency: Annotated[
+        bool, typer.Option("--consistency", help="Networks: match both ways, and keep what agrees.")
+    ] = False,
+    warm_start: Annotated[
+        bool, typer.Option("--warm-start", help="Networks, folders of frames: start from the frame before.")
+    ] = False,
     device: Device = "auto",
+    dtype: DType = "auto",
     settings: Settings = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Do finished pairs of a folder again.")] = False,
     as_json: Json = False,
@@ -44,49 +63,83 @@ def command(
     Two folders are matched by file name, with one result folder per pair; finished pairs are kept.
     """
     import json
+    from functools import partial
 
     from depthweave import runtime
+    from depthweave.cli.results import Batch
     from depthweave.pipelines.load import load
 
-    matcher = load(model, **{"device": device, **parse_settings(settings)})
-    matcher.max_disparity = max_disparity
-    how = {"grey": grey, "of_right": of_right}
+    asked = {
+        "max_disparity": max_disparity,
+        "scale": scale,
+        "max_size": max_size,
+        "tile": parse_size(tile),
+        "iterations": iterations,
+        "consistency": consistency or None,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    matcher = load(model, task="stereo", **{"device": device, "dtype": dtype, **given, **parse_settings(settings)})
+    if warm_start:
+        matcher.require_previous()
+        if not left.is_dir():
+            raise typer.BadParameter("--warm-start needs two folders of consecutive frames.")
     require_output_folder(output)
+    match = partial(match_files, matcher, grey=grey, of_right=of_right)
     if not left.is_dir():
-        facts = match_files(matcher, left, right, _calibration(calibration, right_calibration, left), output, **how)
+        facts = match(left, right, _calibration(calibration, right_calibration, left), output)
         typer.echo(json.dumps(facts) if as_json else describe(output, facts))
         return
-    done: dict[str, Any] = {}
-    failed: dict[str, str] = {}
+
+    def match_frame(first: Path, second: Path, folder: Path, before: Path | None) -> dict[str, Any]:
+        found = _calibration(calibration, right_calibration, first)
+        return match(first, second, found, folder, previous=before, keep=not overwrite)
+
+    batch = Batch()
     pairs = pair_up(left, right)
+    before: Path | None = None
     for name, first, second in runtime.progress(pairs, label="matching", total=len(pairs)):
-        folder = output / name
-        try:
-            given = _calibration(calibration, right_calibration, first)
-            finished = None if overwrite else unchanged(folder, matcher, _inputs(first, second, given), how)
-            done[name] = finished or match_files(matcher, first, second, given, folder, **how)
-        except Exception as error:  # one bad pair must not cost the others; it is reported and the exit code is 1
-            failed[name] = str(error)
-            typer.echo(f"failed {name}: {error}", err=True)
-    if as_json:
-        typer.echo(json.dumps({"output": str(output), "done": done, "failed": failed}))
-    else:
-        typer.echo(f"{len(done)} of {len(pairs)} pairs done, results in {output}/")
-    if failed:
-        raise typer.Exit(1)
+        batch.attempt(name, partial(match_frame, first, second, output / name, before))
+        before = output / name if warm_start and name in batch.done else None
+    batch.finish(output, "pairs", as_json=as_json)
 
 
 def match_files(
-    matcher: "StereoMatcher", left: Path, right: Path, calibration: Any, folder: Path, *, grey: bool, of_right: bool
+    matcher: "StereoMatcher",
+    left: Path,
+    right: Path,
+    calibration: Any,
+    folder: Path,
+    *,
+    grey: bool,
+    of_right: bool,
+    previous: Path | None = None,
+    keep: bool = False,
 ) -> dict[str, Any]:
-    """One pair from files to a result folder; returns what its manifest says."""
+    """One pair from files to a result folder; returns what its manifest says.
+
+    Args:
+        matcher: loaded.
+        left, right, calibration: files; the calibration may be two, or None.
+        folder: for the result.
+        grey, of_right: see the options of the command.
+        previous: result folder of the frame before, from which a network starts.
+        keep: whether a finished result of the same files, model and settings is left as it is.
+    """
     import time
-    import warnings
 
     from depthweave import io
-    from depthweave.errors import DepthweaveWarning, NeedsCalibration
-    from depthweave.types import StereoPair
+    from depthweave.cli.results import heard_warnings, unchanged
+    from depthweave.errors import NeedsCalibration
+    from depthweave.types import DisparityMap, StereoPair
 
+    same = {
+        **matcher.facts(),
+        "inputs": _inputs(left, right, calibration, previous),
+        "settings": {"grey": grey, "of_right": of_right},
+    }
+    finished = unchanged(folder, same) if keep else None
+    if finished is not None:
+        return finished
     start = time.perf_counter()
     pair = StereoPair.read(left, right, calibration=calibration, grey=grey)
     if pair.camera is not None and pair.camera.baseline_m is None:
@@ -95,40 +148,16 @@ def match_files(
             "baseline in metres into a K.txt, or leave -c away for disparity alone."
         )
     read = time.perf_counter()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DepthweaveWarning)
-        result = matcher(pair, right=of_right)
-    matched = time.perf_counter()
-    sentences = [str(warning.message) for warning in caught if issubclass(warning.category, DepthweaveWarning)]
-    for sentence in sentences:
-        typer.echo(f"warning: {sentence}", err=True)
+    with heard_warnings() as sentences:
+        result = matcher(pair, right=of_right, previous=None if previous is None else DisparityMap.read(previous))
     facts = {
-        **matcher.facts(),
-        "inputs": _inputs(left, right, calibration),
-        "settings": {"grey": grey, "of_right": of_right},
+        **same,
         "view": "right" if of_right else "left",
         "warnings": sentences,
-        "timings_s": {"read": read - start, "match": matched - read},
+        "timings_s": {"read": read - start, "match": time.perf_counter() - read},
     }
     result.save(folder, facts=facts)
     return io.read_manifest(folder)
-
-
-def unchanged(
-    folder: Path, matcher: "StereoMatcher", inputs: dict[str, Any], how: dict[str, bool]
-) -> dict[str, Any] | None:
-    """The manifest of a finished result of the same files, model and settings, else None."""
-    import json
-
-    from depthweave import io
-    from depthweave.errors import WrongFile
-
-    try:
-        manifest = io.read_manifest(folder)
-    except WrongFile:
-        return None
-    same = {"inputs": inputs, "settings": how, **matcher.facts()}
-    return manifest if all(manifest.get(key) == value for key, value in json.loads(json.dumps(same)).items()) else None
 
 
 def pair_up(left: Path, right: Path) -> list[tuple[str, Path, Path]]:
@@ -179,13 +208,18 @@ def _calibration(calibration: Path | None, right: Path | None, picture: Path) ->
     return found[0]
 
 
-def _inputs(left: Path, right: Path, calibration: Any) -> dict[str, Any]:
+def _inputs(left: Path, right: Path, calibration: Any, previous: Path | None) -> dict[str, Any]:
+    import hashlib
+
+    from depthweave.cli.results import describe_files
+
     files = {"left": left, "right": right}
     if calibration is not None:
         given = calibration if isinstance(calibration, tuple) else (calibration,)
         files |= dict(zip(("calibration", "right_calibration"), given, strict=False))
-    return {
-        role: {"path": str(path.resolve()), "bytes": path.stat().st_size}
-        for role, path in files.items()
-        if path.is_file()
-    }
+    described = describe_files(files)
+    if previous is not None:
+        # Maps of one size have files of one size, so that only their content tells two of them apart.
+        data = previous / "disparity.npz"
+        described["previous"] = {"path": str(data.resolve()), "sha256": hashlib.sha256(data.read_bytes()).hexdigest()}
+    return described

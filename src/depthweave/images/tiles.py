@@ -23,20 +23,29 @@ class Tile(NamedTuple):
         return image[..., self.top : self.bottom, self.left : self.right]
 
 
-def split_tiles(height: int, width: int, *, tile_height: int, tile_width: int, overlap: int) -> list[Tile]:
+def split_tiles(
+    height: int, width: int, *, tile_height: int, tile_width: int, overlap: int | tuple[int, int]
+) -> list[Tile]:
     """Tiles of one size that cover the picture, neighbours sharing at least ``overlap`` pixels.
 
     A picture smaller than a tile in one direction gets a tile of its own size there.
 
+    Args:
+        height, width: of the picture, px.
+        tile_height, tile_width: px.
+        overlap: px that neighbours share, or (rows that upper and lower ones, columns that left and right ones share).
+
     Raises:
         WrongInput: an overlap that leaves no progress.
     """
-    if not 0 <= overlap < min(tile_height, tile_width):
-        raise WrongInput(
-            f"an overlap of {overlap} px does not fit tiles of {tile_height}x{tile_width}; choose a smaller one."
-        )
-    rows = _starts(height, tile_height, overlap)
-    columns = _starts(width, tile_width, overlap)
+    rows_shared, columns_shared = overlap if isinstance(overlap, tuple) else (overlap, overlap)
+    for shared, tile in ((rows_shared, tile_height), (columns_shared, tile_width)):
+        if not 0 <= shared < tile:
+            raise WrongInput(
+                f"an overlap of {shared} px does not fit tiles of {tile_height}x{tile_width}; choose a smaller one."
+            )
+    rows = _starts(height, tile_height, rows_shared)
+    columns = _starts(width, tile_width, columns_shared)
     return [
         Tile(top, min(top + tile_height, height), left, min(left + tile_width, width))
         for top in rows

@@ -1,8 +1,9 @@
 """One table of every model: what it is, where it comes from, and what its licence allows."""
 
 import difflib
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from depthweave.errors import UnknownModel
 
@@ -18,13 +19,18 @@ class ModelCard:
         task: stereo, mono, pointmap or video.
         family: the kind of network or algorithm.
         summary: one line for the table.
-        source: ``built-in`` (no weights), ``bundled`` (in the wheel) or a hub id.
+        source: ``built-in`` (no weights), ``bundled`` (in the wheel), ``convert`` (the official checkpoint, through
+            `depthweave convert`) or a hub id.
         licence: of the weights, or of the code where there are none.
-        commercial_use: whether that licence allows it.
+        commercial_use: whether that licence allows it; None where nobody has stated a licence for a part.
         parameters: number of weights.
         training_data: what the weights were trained on.
         citation: the paper.
         revision, sha256: pin of a hub source.
+        checkpoint: official file that `depthweave convert` takes, the one that its authors recommend.
+        variants: other official files of the same network.
+        page: where the authors offer these files.
+        settings: options that suit the model best; what a caller passes goes before them.
     """
 
     name: str
@@ -33,19 +39,23 @@ class ModelCard:
     summary: str
     source: str
     licence: str
-    commercial_use: bool
+    commercial_use: bool | None
     parameters: int
     training_data: str
     citation: str
     revision: str | None = None
     sha256: str | None = None
+    checkpoint: str | None = None
+    variants: tuple[str, ...] = ()
+    page: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _classical(name: str, summary: str, licence: str, citation: str) -> ModelCard:
     return ModelCard(name, "stereo", "classical", summary, "built-in", licence, True, 0, "none", citation)
 
 
-_CARDS = (
+_CLASSICAL_CARDS = (
     _classical(
         "sgm",
         "semi-global matching over eight paths (OpenCV SGBM), both borders matched, checked and filled",
@@ -66,7 +76,201 @@ _CARDS = (
     ),
 )
 
+_DEFOM = ModelCard(
+    name="defom-vits",
+    task="stereo",
+    family="defom",
+    summary="DEFOM-Stereo on Depth Anything V2 small: recurrent matching that listens to a depth foundation model",
+    source="convert",
+    licence="code MIT, embedded Depth Anything V2 small Apache-2.0, checkpoint not stated",
+    commercial_use=None,
+    parameters=43_290_177,
+    training_data="Scene Flow, TartanAir, IRS, 3D Ken Burns, CREStereo, FallingThings, Sintel, VKITTI 2, CARLA, KITTI, "
+    "Middlebury, ETH3D, InStereo2K, Booster (the RVC checkpoint)",
+    citation="Jiang et al., DEFOM-Stereo: Depth Foundation Model Based Stereo Matching, CVPR 2025",
+    checkpoint="defomstereo_vits_rvc.pth",
+    variants=("defomstereo_vits_sceneflow.pth",),
+    page="https://github.com/Insta360-Research-Team/DEFOM-Stereo",
+    settings={"iterations": 32, "scale_iterations": 8},
+)
+
+_RAFT = ModelCard(
+    name="raft-stereo",
+    task="stereo",
+    family="raft",
+    summary="RAFT-Stereo: recurrent matching on three levels",
+    source="convert",
+    licence="MIT",
+    commercial_use=True,
+    parameters=11_116_176,
+    training_data="Scene Flow, then Middlebury 2014 (the Middlebury checkpoint)",
+    citation="Lipson, Teed and Deng, RAFT-Stereo: Multilevel Recurrent Field Transforms for Stereo Matching, 3DV 2021",
+    checkpoint="raftstereo-middlebury.pth",
+    variants=("raftstereo-sceneflow.pth", "raftstereo-eth3d.pth"),
+    page="https://github.com/princeton-vl/RAFT-Stereo",
+    settings={"iterations": 32},
+)
+
+_STEREO_NETWORK_CARDS = (
+    _DEFOM,
+    replace(
+        _DEFOM,
+        name="defom-vitl",
+        summary="DEFOM-Stereo on Depth Anything V2 large: the most accurate, and the slowest",
+        licence="code MIT, embedded Depth Anything V2 large CC-BY-NC-4.0, checkpoint not stated",
+        commercial_use=False,
+        parameters=382_619_745,
+        training_data="Scene Flow (the Scene Flow checkpoint; the others add their benchmark's mixture)",
+        checkpoint="defomstereo_vitl_sceneflow.pth",
+        variants=("defomstereo_vitl_kitti.pth", "defomstereo_vitl_middlebury.pth", "defomstereo_vitl_eth3d.pth"),
+    ),
+    _RAFT,
+    replace(
+        _RAFT,
+        name="raft-stereo-realtime",
+        summary="RAFT-Stereo with a shared encoder at 1/8 and two levels: the fastest of the networks",
+        parameters=9_865_568,
+        training_data="Scene Flow",
+        checkpoint="raftstereo-realtime.pth",
+        variants=(),
+        settings={"iterations": 7},
+    ),
+)
+
+_UNLABELLED = (
+    "62M unlabelled ones (BDD100K, Google Landmarks, ImageNet-21K, LSUN, Objects365, Open Images, Places365, SA-1B)"
+)
+
+_DEPTH_ANYTHING_SIZES = {"small": ("vits", 24_785_089), "base": ("vitb", 97_470_785), "large": ("vitl", 335_315_649)}
+
+
+def _depth_anything_v2(size: str) -> ModelCard:
+    encoder, parameters = _DEPTH_ANYTHING_SIZES[size]
+    return ModelCard(
+        name=f"depth-anything-v2-{size}",
+        task="mono",
+        family="depth-anything",
+        summary=f"Depth Anything V2 {size}: inverse depth up to scale and shift",
+        source=f"depth-anything/Depth-Anything-V2-{size.capitalize()}-hf",
+        licence="Apache-2.0" if size == "small" else "CC-BY-NC-4.0",
+        commercial_use=size == "small",
+        parameters=parameters,
+        training_data=f"595k synthetic pictures (BlendedMVS, Hypersim, IRS, TartanAir, VKITTI 2), then {_UNLABELLED}",
+        citation="Yang et al., Depth Anything V2, NeurIPS 2024",
+        checkpoint=f"depth_anything_v2_{encoder}.pth",
+        page=f"https://huggingface.co/depth-anything/Depth-Anything-V2-{size.capitalize()}",
+    )
+
+
+def _depth_anything_v2_metric(place: str, size: str) -> ModelCard:
+    """Its authors state Apache-2.0 for all sizes, but base and large are tuned from networks with another licence."""
+    relative = _depth_anything_v2(size)
+    farthest_m, data = {"indoor": (20, "Hypersim"), "outdoor": (80, "Virtual KITTI 2")}[place]
+    return replace(
+        relative,
+        name=f"depth-anything-v2-metric-{place}-{size}",
+        summary=f"Depth Anything V2 {size}, tuned to {place} scenes: depth in metres up to {farthest_m} m",
+        source=f"depth-anything/Depth-Anything-V2-Metric-{place.capitalize()}-{size.capitalize()}-hf",
+        licence=relative.licence if size == "small" else f"{relative.licence} (of the V2 it is tuned from)",
+        training_data=f"{relative.training_data}, then {data}",
+        checkpoint=None,
+        page=None,
+    )
+
+
+def _depth_anything_v1(size: str) -> ModelCard:
+    return ModelCard(
+        name=f"depth-anything-{size}",
+        task="mono",
+        family="depth-anything-v1",
+        summary=f"Depth Anything V1 {size}: inverse depth up to scale and shift",
+        source=f"LiheYoung/depth-anything-{size}-hf",
+        licence="Apache-2.0",
+        commercial_use=True,
+        parameters=_DEPTH_ANYTHING_SIZES[size][1],
+        training_data=f"1.5M labelled pictures (BlendedMVS, DIML, HRWSI, IRS, MegaDepth, TartanAir) and {_UNLABELLED}",
+        citation="Yang et al., Depth Anything: Unleashing the Power of Large-Scale Unlabeled Data, CVPR 2024",
+    )
+
+
+_DPT = ModelCard(
+    name="dpt-large",
+    task="mono",
+    family="midas",
+    summary="MiDaS 3.0 (DPT large): inverse depth up to scale and shift",
+    source="Intel/dpt-large",
+    licence="Apache-2.0",
+    commercial_use=True,
+    parameters=343_030_465,
+    training_data="MIX 6: ten data sets with 1.4M pictures",
+    citation="Ranftl, Bochkovskiy and Koltun, Vision Transformers for Dense Prediction, ICCV 2021",
+)
+
+
+_MARIGOLD = ModelCard(
+    name="marigold",
+    task="mono",
+    family="marigold",
+    summary="Marigold v1.1: depth up to scale and shift by diffusion, with ensembles",
+    source="prs-eth/marigold-depth-v1-1",
+    licence="CreativeML OpenRAIL++-M",
+    commercial_use=True,
+    parameters=1_289_963_947,
+    training_data="Stable Diffusion 2 (LAION-5B), then Hypersim and Virtual KITTI",
+    citation="Ke et al., Repurposing Diffusion-Based Image Generators for Monocular Depth Estimation, CVPR 2024",
+)
+
+_MONO_CARDS = (
+    *(_depth_anything_v2(size) for size in _DEPTH_ANYTHING_SIZES),
+    *(_depth_anything_v2_metric("indoor", size) for size in _DEPTH_ANYTHING_SIZES),
+    *(_depth_anything_v2_metric("outdoor", size) for size in _DEPTH_ANYTHING_SIZES),
+    *(_depth_anything_v1(size) for size in _DEPTH_ANYTHING_SIZES),
+    _DPT,
+    replace(
+        _DPT,
+        name="dpt-hybrid",
+        summary="MiDaS 3.0 (DPT hybrid): inverse depth up to scale and shift, smaller",
+        source="Intel/dpt-hybrid-midas",
+        parameters=122_377_985,
+    ),
+    ModelCard(
+        name="zoedepth",
+        task="mono",
+        family="zoedepth",
+        summary="ZoeDepth (M12-NK): depth in metres, indoors and outdoors",
+        source="Intel/zoedepth-nyu-kitti",
+        licence="MIT",
+        commercial_use=True,
+        parameters=345_073_307,
+        training_data="twelve data sets of MiDaS 3.1, then NYU Depth v2 and KITTI",
+        citation="Bhat et al., ZoeDepth: Zero-shot Transfer by Combining Relative and Metric Depth, 2023",
+    ),
+    ModelCard(
+        name="depth-pro",
+        task="mono",
+        family="depth-pro",
+        summary="Depth Pro: sharp depth in metres, and the focal length",
+        source="apple/DepthPro-hf",
+        licence="apple-amlr",
+        commercial_use=False,
+        parameters=951_994_402,
+        training_data="public real and synthetic data sets, listed in the paper's supplement",
+        citation="Bochkovskii et al., Depth Pro: Sharp Monocular Metric Depth in Less Than a Second, ICLR 2025",
+    ),
+    _MARIGOLD,
+    replace(
+        _MARIGOLD,
+        name="marigold-lcm",
+        summary="Marigold v1.0 distilled to very few steps: depth up to scale and shift",
+        source="prs-eth/marigold-depth-lcm-v1-0",
+        licence="Apache-2.0",
+    ),
+)
+
+_CARDS = (*_CLASSICAL_CARDS, *_STEREO_NETWORK_CARDS, *_MONO_CARDS)
+
 DEFAULT_STEREO = "sgm"
+DEFAULT_MONO = "depth-anything-v2-small"
 
 
 def list_models(task: Task | None = None) -> tuple[ModelCard, ...]:

@@ -1,8 +1,17 @@
 """From a model's name to something that can be called."""
 
-from dataclasses import fields
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import torch
+
+from depthweave import runtime
 from depthweave.classical import (
     BlockConfig,
     BlockMatching,
@@ -11,8 +20,14 @@ from depthweave.classical import (
     SemiGlobalConfig,
     SemiGlobalMatching,
 )
-from depthweave.errors import WrongInput
-from depthweave.models.registry import DEFAULT_STEREO, find_model
+from depthweave.errors import LicenceNotice, WrongFile, WrongInput
+from depthweave.io.files import AnyPath
+from depthweave.models.families import find_family
+from depthweave.models.pretrained import Description, PretrainedNetwork, describe
+from depthweave.models.registry import DEFAULT_MONO, DEFAULT_STEREO, ModelCard, Task, find_model, list_models
+from depthweave.models.weights import CONFIG_NAME, converted_weights, download_weights, find_weights
+from depthweave.pipelines import mono
+from depthweave.pipelines.network_stereo import NetworkMatching
 from depthweave.pipelines.stereo import StereoMatcher
 
 _CLASSICAL: dict[str, tuple[type[Any], type[Any]]] = {
@@ -20,24 +35,163 @@ _CLASSICAL: dict[str, tuple[type[Any], type[Any]]] = {
     "bm": (OpenCVBlockMatching, OpenCVBlockConfig),
     "block": (BlockMatching, BlockConfig),
 }
+_ANY_DEVICE = ("block",)
+_NOT_OPTIONS = ("card", "device", "dtype", "initial")
 
 
-def load(name: str | None = None, /, *, device: str = "auto", **options: Any) -> StereoMatcher:
-    """The model of that name, ready to be called.
+def load(
+    name: AnyPath | None = None,
+    /,
+    *,
+    task: Task | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    **options: Any,
+) -> Any:
+    """The model of that name, ready to be called: a `StereoMatcher` or a `MonoEstimator`, as its card's task says.
 
     Args:
-        name: as `depthweave models` lists it; None gives the default for stereo pairs.
+        name: as `depthweave models` lists it, the name under which `depthweave convert` keeps weights, a folder with
+            ``config.json``, or ``owner/name`` on the Hugging Face hub; None gives the task's default, without a task
+            that for stereo pairs.
+        task: what the caller needs the model for; another kind of model is refused before its weights are read.
         device: ``auto`` (cuda, mps, cpu in that order) or a torch device. ``sgm`` and ``bm`` always run on the CPU.
-        options: fields of the model's configuration, e.g. ``load("block", cost="zncc")``.
+        dtype: what networks compute in: ``auto`` (half precision on cuda), float32, float16 or bfloat16.
+        options: fields of the model's configuration or settings of its pipeline, above those of its card, e.g.
+            ``load("block", cost="zncc")`` or ``load("defom-vits", iterations=16)``.
 
     Raises:
         UnknownModel: no such model.
-        WrongInput: an option that the model does not have.
+        MissingWeights: its weights are not on this machine and cannot be fetched.
+        WrongFile: a folder that holds something else, or weights that do not fit their configuration.
+        WrongInput: an option that the model does not have, or a model for another task.
     """
-    card = find_model(name or DEFAULT_STEREO)
-    matcher, config = _CLASSICAL[card.name]
-    known = [field.name for field in fields(config)]
+    if name is None:
+        name = DEFAULT_MONO if task == "mono" else DEFAULT_STEREO
+    how = {"device": device, "dtype": dtype, **options}
+    card = _card(str(name))
+    if card is None:
+        folder = _folder(name)
+        if folder is not None:
+            return _from_folder(name, folder, task, how)
+        card = find_model(str(name))  # raises, with names that are close
+    _require_task(card.name, card.task, task)
+    if card.name in _CLASSICAL:
+        return _classical(card, **how)
+    _announce(card)
+    if card.task == "stereo":
+        return _network(find_weights(card), card, **how)
+    converted = converted_weights(card.name)
+    return mono.build(card, **how) if converted is None else _network(converted, card, **how)
+
+
+def _from_folder(name: AnyPath, folder: Path, task: Task | None, how: Mapping[str, Any]) -> Any:
+    if not _is_ours(folder):
+        # What transformers or diffusers have saved. A hub id stays one, for they need other files of it.
+        _require_task(str(name), "mono", task)
+        return mono.build(name if Path(name).is_dir() else str(name), **how)
+    found = describe(folder)
+    kind = find_family(found.family).task
+    _require_task(str(name), kind, task)
+    base = found.origin.get("model")
+    label = folder.name if folder in (Path(name), converted_weights(str(name))) else str(name)
+    if base is None:
+        unstated = "not stated"
+        card = ModelCard(label, kind, found.family, "", str(name), unstated, None, 0, unstated, unstated)
+    else:
+        card = replace(find_model(base), name=label)
+        _announce(card)
+    return _network(folder, card, **how)
+
+
+def _classical(card: ModelCard, *, device: str, dtype: str, **options: Any) -> StereoMatcher:
+    kind, config = _CLASSICAL[card.name]
+    if runtime.choose_dtype(dtype, torch.device("cpu")) != torch.float32:
+        raise WrongInput(f"{card.name} computes in float32; leave dtype (--dtype) away.")
+    own, pipeline = [field.name for field in fields(config)], _keywords(StereoMatcher.__init__)
+    _require_known(card.name, options, [*own, *pipeline])
+    matching = kind(config(**{option: value for option, value in options.items() if option in own}))
+    settings = {option: value for option, value in options.items() if option in pipeline}
+    return StereoMatcher(matching, card=card, device=device if card.name in _ANY_DEVICE else "cpu", **settings)
+
+
+def _network(folder: Path, card: ModelCard, **how: Any) -> Any:
+    """A network of ours from its folder."""
+    found = describe(folder)
+    card = replace(card, revision=card.revision or _revision(folder, found))
+    if card.task == "mono":
+        return mono.build(folder, card=card, **how)
+    return _stereo_network(folder, find_family(found.family).network_class(), card, **how)
+
+
+def _stereo_network(
+    folder: Path, kind: type[PretrainedNetwork], card: ModelCard, *, device: str, dtype: str, **options: Any
+) -> StereoMatcher:
+    known = [*_keywords(kind.forward), *_keywords(NetworkMatching.__init__), *_keywords(StereoMatcher.__init__)]
+    _require_known(card.name, options, known)
+    network = kind.from_pretrained(folder)
+    return StereoMatcher(network, card=card, device=device, dtype=dtype, **{**card.settings, **options})
+
+
+def _card(name: str) -> ModelCard | None:
+    """The card of a registry name, or of the hub id where its weights come from."""
+    return next((card for card in list_models() if name == card.name or ("/" in name and name == card.source)), None)
+
+
+def _folder(name: AnyPath) -> Path | None:
+    """The folder that a name without a card means, None where it means none."""
+    if Path(name).is_dir():
+        return Path(name)
+    if str(name).startswith((".", "/", "~")):
+        raise WrongFile(f"{name} does not exist; give a folder that holds {CONFIG_NAME}")
+    if str(name).count("/") != 1:
+        return converted_weights(str(name))
+    snapshot = download_weights(str(name), files=(CONFIG_NAME,))
+    return download_weights(str(name)) if _is_ours(snapshot) else snapshot
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder was written by `save_pretrained` here; the libraries' descriptions name no family."""
+    try:
+        content = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "family" in content
+
+
+def _revision(folder: Path, found: Description) -> str | None:
+    """What tells these weights from others of the same model."""
+    if folder.parent.name == "snapshots":  # the hub's cache has one folder per commit
+        return folder.name
+    file, sha256 = found.origin.get("file"), found.origin.get("sha256")
+    return None if file is None or sha256 is None else f"{file} sha256:{sha256[:12]}"
+
+
+def _keywords(call: Callable[..., Any]) -> list[str]:
+    """Keywords of a call that are settings; the others are for the pipeline itself to give."""
+    parameters = inspect.signature(call).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in _NOT_OPTIONS]
+
+
+def _require_known(name: str, options: Iterable[str], known: Iterable[str]) -> None:
     unknown = [option for option in options if option not in known]
     if unknown:
-        raise WrongInput(f"{card.name} has no option {', '.join(unknown)}; it has {', '.join(known)}.")
-    return StereoMatcher(matcher(config(**options)), card=card, device=device if card.name == "block" else "cpu")
+        raise WrongInput(f"{name} has no option {', '.join(unknown)}; it has {', '.join(known)}.")
+
+
+def _require_task(name: str, kind: Task, task: Task | None) -> None:
+    if task not in (None, kind):
+        raise WrongInput(f"{name} is a model for {kind}, not for {task}; `depthweave models` lists what there is.")
+
+
+def _announce(card: ModelCard) -> None:
+    if card.commercial_use is None:
+        _notice(f"nobody has stated whether the weights of {card.name} may be used commercially ({card.licence}).")
+    elif not card.commercial_use:
+        _notice(f"the weights of {card.name} may not be used commercially ({card.licence}).")
+
+
+@cache
+def _notice(sentence: str) -> None:
+    """Say it once per process."""
+    warnings.warn(sentence, LicenceNotice, stacklevel=5)

@@ -3,16 +3,20 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any, Protocol, overload, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from depthweave import runtime
 from depthweave.classical import Match, check_pair, default_max_disparity
 from depthweave.errors import DepthweaveWarning, WrongInput
 from depthweave.models.registry import ModelCard
+from depthweave.pipelines.memory import MemoryPlan
+from depthweave.pipelines.network_stereo import NetworkMatching
+from depthweave.pipelines.resolution import Resolution, match_at
 from depthweave.types import DisparityMap, Picture, StereoPair
 
 LARGEST_VERTICAL_OFFSET_PX = 1.5
@@ -33,33 +37,64 @@ class StereoMatcher:
     """Any matcher behind one call.
 
     >>> disparity = StereoMatcher(SemiGlobalMatching(SemiGlobalConfig()))(pair)
+    >>> disparity = StereoMatcher(DefomStereo(config), iterations=16, scale=0.5)(pair)
 
     Args:
-        matching: the algorithm or network.
+        matching: the algorithm, or a network, which `NetworkMatching` wraps.
         max_disparity: search 0 to max_disparity - 1 px; None takes the calibration's bound, else a sixth of the width.
+            Networks search the whole row and use it for tiles only.
         check: warn when a pair looks swapped or badly rectified.
         card: facts for manifests.
         device: where the matcher runs; results return to the CPU.
+        scale, max_size, tile, overlap: the size at which pairs are matched, see `Resolution`.
+        settings: of a bare network: dtype, consistency, iterations, ...; see `NetworkMatching`.
+
+    Raises:
+        WrongInput: a setting that the network does not have, or settings of something else than a bare network.
     """
 
     def __init__(
         self,
-        matching: Matching,
+        matching: Matching | nn.Module,
         *,
         max_disparity: int | None = None,
         check: bool = True,
         card: ModelCard | None = None,
         device: str = "auto",
+        scale: float = 1.0,
+        max_size: int | None = None,
+        tile: tuple[int, int] | None = None,
+        overlap: int | None = None,
+        **settings: Any,
     ) -> None:
-        self.matching = matching
+        if isinstance(matching, nn.Module):
+            matching = NetworkMatching(matching, **settings)
+        elif settings:
+            raise WrongInput(f"{type(matching).__name__} is ready made; give {', '.join(settings)} where it is made.")
+        self.matching: Matching = matching
         self.max_disparity = max_disparity
         self.check = check
         self.card = card
         self.device = runtime.choose_device(device)
+        self.resolution = Resolution(scale, max_size, tile, overlap)
+        if isinstance(matching, NetworkMatching):
+            matching.network.to(self.device)
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        if self.card is not None:
+            return self.card.name
+        return self.matching.name if isinstance(self.matching, NetworkMatching) else type(self.matching).__name__
 
     @overload
     def __call__(
-        self, pair: StereoPair | tuple[Picture, Picture], *, max_disparity: int | None = None, right: bool = False
+        self,
+        pair: StereoPair | tuple[Picture, Picture],
+        *,
+        max_disparity: int | None = None,
+        right: bool = False,
+        previous: DisparityMap | Tensor | None = None,
     ) -> DisparityMap: ...
 
     @overload
@@ -73,6 +108,7 @@ class StereoMatcher:
         *,
         max_disparity: int | None = None,
         right: bool = False,
+        previous: DisparityMap | Tensor | None = None,
     ) -> DisparityMap | list[DisparityMap]:
         """Match a pair, two pictures ``(left, right)``, or a list of pairs (a list comes back).
 
@@ -80,11 +116,18 @@ class StereoMatcher:
             pair: rectified, left first.
             max_disparity: in px, instead of the pipeline's.
             right: answer for the right picture instead; its disparity is x_left - x_right at the right pixel.
+            previous: disparity of the same view a moment before, from which a network starts: in px of its own size,
+                which may be another one; only for a single pair.
 
         Raises:
-            WrongInput: a picture without any variation, or a search range that is not positive.
+            WrongInput: a picture without any variation, a search range that is not positive, a previous disparity that
+                is not finite or that the matcher cannot start from.
+            NotEnoughMemory: the pair does not fit into the memory that is free.
+            NotFinite: a network's answer is not finite.
         """
         if isinstance(pair, list):
+            if previous is not None:
+                raise WrongInput("a list of pairs has no one previous disparity; match them one by one.")
             return [self(item, max_disparity=max_disparity, right=right) for item in pair]
         if isinstance(pair, tuple):
             pair = StereoPair.read(*pair)
@@ -93,10 +136,10 @@ class StereoMatcher:
             for sentence in pair_warnings(pair):
                 warnings.warn(sentence, DepthweaveWarning, stacklevel=2)
         bound = self._max_disparity(pair, max_disparity)
-        seen = pair.mirrored() if right else pair
-        left_view, right_view = seen.left.to(self.device), seen.right.to(self.device)
-        match = self.matching(left_view, right_view, max_disparity=bound)
-        values, valid, confidence = (x.cpu() for x in (match.disparity, match.valid, match.confidence))
+        start = None if previous is None else self._start(previous, right)
+        match = self._match(pair.mirrored() if right else pair, bound, start)
+        values, valid = match.disparity.cpu(), match.valid.cpu()
+        confidence = None if match.confidence is None else match.confidence.cpu()
         if not right:
             return DisparityMap(values, valid, confidence, pair.camera, pair.left)
         camera = pair.camera
@@ -104,23 +147,67 @@ class StereoMatcher:
             intrinsics = camera.intrinsics.clone()
             intrinsics[0, 2] += camera.doffs_px
             camera = replace(camera, intrinsics=intrinsics)
-        return DisparityMap(values.flip(-1), valid.flip(-1), confidence.flip(-1), camera, pair.right)
+        confidence = None if confidence is None else confidence.flip(-1)
+        return DisparityMap(values.flip(-1), valid.flip(-1), confidence, camera, pair.right)
 
     def facts(self) -> dict[str, Any]:
         """What made a result, for its manifest."""
-        card = self.card
+        card, network = self.card, isinstance(self.matching, NetworkMatching)
         return {
-            "model": type(self.matching).__name__ if card is None else card.name,
+            "model": self.name,
             "revision": None if card is None else card.revision,
             "licence": None if card is None else card.licence,
             "options": asdict(self.matching.config),
-            "max_disparity": self.max_disparity,
+            "max_disparity": None if network and self.resolution.tile is None else self.max_disparity,
+            "resolution": asdict(self.resolution),
             "device": str(self.device),
-            "dtype": "float32",
+            "dtype": str(self._dtype()).removeprefix("torch."),
         }
+
+    def require_previous(self) -> None:
+        """Pass if this matcher can start from a previous disparity.
+
+        Raises:
+            WrongInput: it cannot.
+        """
+        if not isinstance(self.matching, NetworkMatching):
+            raise WrongInput(
+                f"{self.name} does not start from an earlier disparity, only networks do; leave previous "
+                "(--warm-start) away, or choose a network that `depthweave models` lists."
+            )
+
+    def _match(self, pair: StereoPair, max_disparity: int, initial: Tensor | None) -> Match:
+        bytes_of = None
+        if isinstance(self.matching, NetworkMatching):
+            bytes_of = partial(self.matching.memory_bytes, device=self.device)
+        plan = MemoryPlan(self.name, pair.height, pair.width, max_disparity, self.resolution, self.device, bytes_of)
+
+        def work() -> Match:
+            left, right = pair.left.to(self.device), pair.right.to(self.device)
+            return match_at(self.resolution, self.matching, left, right, max_disparity=max_disparity, initial=initial)
+
+        return plan.run(work)
+
+    def _start(self, previous: DisparityMap | Tensor, right: bool) -> Tensor:
+        self.require_previous()
+        values = previous.values if isinstance(previous, DisparityMap) else previous
+        if values.ndim != 2 or not bool(torch.isfinite(values).all()):
+            raise WrongInput(f"a previous disparity is (h, w) and finite, not {tuple(values.shape)} with NaN or inf.")
+        values = values.detach().to(self.device, torch.float32)
+        return values.flip(-1) if right else values
+
+    def _dtype(self) -> torch.dtype:
+        matching = self.matching
+        return matching.number_type(self.device) if isinstance(matching, NetworkMatching) else torch.float32
 
     def _max_disparity(self, pair: StereoPair, asked: int | None) -> int:
         bound = asked if asked is not None else self.max_disparity
+        if bound is not None and isinstance(self.matching, NetworkMatching) and self.resolution.tile is None:
+            warnings.warn(
+                f"{self.name} searches the whole row, so max_disparity (--max-disparity) changes nothing without tile.",
+                DepthweaveWarning,
+                stacklevel=3,
+            )
         if bound is None and pair.camera is not None:
             bound = pair.camera.max_disparity_px
         if bound is None:

@@ -1,0 +1,61 @@
+"""The families of networks whose code is ours: where each one lives."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from depthweave.errors import UnknownModel
+from depthweave.models.registry import Task
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from depthweave.models.pretrained import PretrainedNetwork
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of network; its code is imported when it is asked for.
+
+    Attributes:
+        task: stereo, mono, pointmap or video.
+        package: has the modules ``network`` (the class) and ``convert``: ``from_official(state)`` makes a network of
+            the authors' tensors, ``to_official(network)`` is the way back. Where the Hugging Face hub has a layout of
+            its own there are also ``from_hub(state, config)`` and ``to_hub(network)``, which gives both again.
+        network: name of the class.
+    """
+
+    task: Task
+    package: str
+    network: str
+
+    def network_class(self) -> "type[PretrainedNetwork]":
+        """The class of its networks."""
+        found: Any = getattr(import_module(f"{self.package}.network"), self.network)
+        return found
+
+    def converter(self) -> "ModuleType":
+        """The module with its converters."""
+        return import_module(f"{self.package}.convert")
+
+
+FAMILIES: Mapping[str, Family] = {
+    "defom": Family("stereo", "depthweave.models.stereo.defom", "DefomStereo"),
+    "raft": Family("stereo", "depthweave.models.stereo.raft", "RaftStereo"),
+    "depth-anything": Family("mono", "depthweave.models.mono.depth_anything", "DepthAnything"),
+}
+
+
+def find_family(name: str) -> Family:
+    """The family of that name.
+
+    Raises:
+        UnknownModel: no such family; the sentence lists them.
+    """
+    if name not in FAMILIES:
+        close = difflib.get_close_matches(name, FAMILIES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(FAMILIES)}."
+        raise UnknownModel(f"there is no family '{name}'; {hint}")
+    return FAMILIES[name]

@@ -1,0 +1,172 @@
+"""Iterations of an update block; on a CPU with kernels prepared once and states updated in place.
+
+Images inside the fast path are (h, w, c), one pair at a time; its numbers are those of `RecurrentBlock.forward` up to
+rounding.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from depthweave.models.layers.dpt import resize_aligned
+from depthweave.models.layers.update import ConvGru, RecurrentBlock, halve
+from depthweave.models.layers.winograd import RowWinograd, as_batch, channels_densest, conv_rows, saves_time
+
+
+class Recurrence:
+    """An update block, and the states that it changes.
+
+    Args:
+        block: what one iteration does.
+        states: finest first.
+        context: terms of z, r and q per level.
+    """
+
+    def __init__(
+        self,
+        block: RecurrentBlock,
+        states: Sequence[Float[Tensor, "b c _ _"]],
+        context: Sequence[Float[Tensor, "b c3 _ _"]],
+    ) -> None:
+        self.block = block
+        self._context = context
+        self._states = list(states)
+        self._fast: list[_FastUpdate] | None = None
+        if saves_time(states[0]):
+            self._fast = [
+                _FastUpdate(block, [state[i] for state in states], [terms[i] for terms in context])
+                for i in range(states[0].shape[0])
+            ]
+
+    @property
+    def states(self) -> list[Tensor]:
+        """Finest first, (b, c, h, w); the next step may change them in place."""
+        if self._fast is None:
+            return self._states
+        levels = zip(*(fast.states for fast in self._fast), strict=True)
+        return [torch.stack(level).permute(0, 3, 1, 2) for level in levels]
+
+    def step(
+        self, correlation: Float[Tensor, "b k h w"], disparity: Float[Tensor, "b 1 h w"]
+    ) -> Float[Tensor, "b 1 h w"]:
+        """One iteration; returns what the head says."""
+        if self._fast is None:
+            head: Tensor
+            self._states, head = self.block(self._states, self._context, correlation, disparity)
+            return head
+        return torch.stack([fast.step(*seen) for fast, *seen in zip(self._fast, correlation, disparity, strict=True)])
+
+
+class _FastUpdate:
+    """An update block made ready for many iterations on one pair."""
+
+    def __init__(
+        self,
+        block: RecurrentBlock,
+        states: Sequence[Float[Tensor, "c _ _"]],
+        context: Sequence[Float[Tensor, "c3 _ _"]],
+    ) -> None:
+        self.states = [state.permute(1, 2, 0).clone(memory_format=torch.contiguous_format) for state in states]
+        self._grus = [_FastGru(gru, terms) for gru, terms in zip(block.grus, context, strict=False)]
+        self._order = block.order
+        self._encoder = block.encoder
+        self._motion = RowWinograd(block.encoder.conv.weight, block.encoder.conv.bias)
+        self._widen = RowWinograd(block.head.conv1.weight, block.head.conv1.bias)
+        self._last = block.head.last()
+
+    def step(self, correlation: Float[Tensor, "k h w"], disparity: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
+        for level in self._order:
+            state, gru = self.states[level], self._grus[level]
+            inputs = gru.inputs(state)
+            channels = state.shape[-1]
+            if level:
+                _put(inputs, 0, _halve(self.states[level - 1]))
+            else:
+                self._encode(correlation, disparity, inputs[..., :channels])
+            if level + 1 < len(self.states):
+                _put(inputs, channels, _resize(self.states[level + 1], state))
+            gru.step(state)
+        return self._predict(self.states[0])
+
+    def _encode(self, correlation: Tensor, disparity: Tensor, out: Tensor) -> None:
+        encoder = self._encoder
+        matched = _conv(correlation.permute(1, 2, 0).contiguous(), encoder.convc1).relu_()
+        weight, bias, second = encoder.moving()
+        moved = conv_rows(disparity.permute(1, 2, 0), weight, bias, padding=(3, 3)).relu_()
+        both = torch.cat([_conv(matched, encoder.convc2), _conv(moved, second)], -1).relu_()
+        seen = self._motion(both)
+        torch.clamp(seen, min=0, out=out[..., : seen.shape[-1]])
+        out[..., seen.shape[-1] :] = encoder.tail(disparity).permute(1, 2, 0)
+
+    def _predict(self, fine: Tensor) -> Tensor:
+        """The 3x3 convolution to one channel as nine products per pixel and a sum of shifted images."""
+        height, width, _ = fine.shape
+        wide = self._widen(fine).relu_()
+        weight, bias = self._last
+        taps = wide @ weight[0].flatten(1)
+        taps = F.pad(taps, (0, 0, 1, 1, 1, 1))
+        total = taps.new_zeros(height, width)
+        for index in range(9):
+            row, column = divmod(index, 3)
+            total += taps[row : row + height, column : column + width, index]
+        return (total + bias)[None]
+
+
+class _FastGru:
+    """A GRU whose input image [h, x] stays in one place."""
+
+    def __init__(self, gru: ConvGru, context: Float[Tensor, "c3 h w"]) -> None:
+        weight, bias = gru.gates()
+        assert gru.convq.bias is not None
+        self._gates = RowWinograd(weight)
+        self._candidate = RowWinograd(gru.convq.weight)
+        terms = context.permute(1, 2, 0)
+        split = weight.shape[0]
+        self._gate_terms = (terms[..., :split] + bias).contiguous()
+        self._candidate_terms = (terms[..., split:] + gru.convq.bias).contiguous()
+        height, width, _ = terms.shape
+        self._input = terms.new_empty(height, width, weight.shape[1])
+        self._gate = terms.new_empty(height, width, split)
+        self._new = terms.new_empty(height, width, split // 2)
+
+    def inputs(self, state: Tensor) -> Tensor:
+        """Put the state into its place; the rest of the input image is returned, to be filled."""
+        channels = state.shape[-1]
+        self._input[..., :channels].copy_(state)
+        return self._input[..., channels:]
+
+    def step(self, state: Tensor) -> None:
+        channels = state.shape[-1]
+        self._gates(self._input, add=self._gate_terms, out=self._gate, after=_sigmoid)
+        self._input[..., :channels].mul_(self._gate[..., channels:])
+        self._candidate(self._input, add=self._candidate_terms, out=self._new, after=_tanh)
+        state.lerp_(self._new, self._gate[..., :channels])
+
+
+def _sigmoid(strip: Tensor, _: tuple[int, int]) -> None:
+    strip.sigmoid_()
+
+
+def _tanh(strip: Tensor, _: tuple[int, int]) -> None:
+    strip.tanh_()
+
+
+def _conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    reach = conv.kernel_size[0] // 2
+    return conv_rows(x, conv.weight, conv.bias, padding=(reach, reach))
+
+
+def _put(inputs: Tensor, channel: int, image: Float[Tensor, "h w c"]) -> None:
+    inputs[..., channel : channel + image.shape[-1]].copy_(image)
+
+
+def _halve(image: Float[Tensor, "h w c"]) -> Tensor:
+    return channels_densest(halve(as_batch(image)))
+
+
+def _resize(image: Float[Tensor, "h w c"], like: Tensor) -> Tensor:
+    height, width = like.shape[:2]
+    return channels_densest(resize_aligned(as_batch(image), (height, width)))

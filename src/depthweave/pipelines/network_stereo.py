@@ -1,0 +1,191 @@
+"""Stereo networks as matchers: any size, any number type, values that can be relied on."""
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from depthweave import images, runtime
+from depthweave.classical import Match, left_right_difference, match_confidence
+from depthweave.errors import DepthweaveWarning, NotFinite, WrongInput
+
+_PLAIN = (bool, int, float, str, tuple)
+
+
+@runtime_checkable
+class StereoNetwork(Protocol):
+    """A module ``forward(left, right, *, initial=None, **settings)``: RGB 0-255 (b, 3, h, w) to px (b, 1, h, w)."""
+
+    multiple: ClassVar[int]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Positive disparity of the left images in px; settings are keywords, e.g. ``iterations``."""
+
+    def memory_bytes(self, height: int, width: int) -> int:
+        """Peak of a float32 forward of one pair of that (padded) size, beyond the weights."""
+
+
+@dataclass(frozen=True)
+class NetworkMatchingConfig:
+    """What decides the answer of a network, for manifests.
+
+    Attributes:
+        network: its architecture.
+        settings: keywords of its forward, e.g. iterations.
+        consistency: whether left and right answers were compared.
+        threshold_px: largest difference of the two.
+    """
+
+    network: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    consistency: bool
+    threshold_px: float
+
+
+class NetworkMatching:
+    """A stereo network that takes pictures of any size.
+
+    >>> StereoMatcher(NetworkMatching(DefomStereo(config), iterations=16, consistency=True))(pair)
+
+    Without ``consistency`` a pixel is valid where the network's disparity is not negative and its match lies inside
+    the right picture, and there is no confidence. With it the network also answers for the right picture (twice the
+    time): valid are pixels on which both agree, |d_L(x) - d_R(x - d_L)| <= threshold_px, and their confidence is
+    exp(-difference / 1 px). Both are heuristics that find occlusions and gross errors: where a network is wrong in the
+    same way in both directions it is called valid. Underneath invalid pixels is the network's own answer, at least 0.
+
+    Args:
+        network: see `StereoNetwork`; its weights are used as they are, in evaluation mode.
+        dtype: auto, float32, float16 or bfloat16; half precision runs under autocast. An answer that is not finite is
+            computed once more in float32, with a warning.
+        consistency: compare with the answer for the right picture.
+        threshold_px: largest difference of the two answers.
+        settings: keywords of the network's forward; None leaves its own.
+
+    Raises:
+        WrongInput: not a stereo network, or a setting that it does not have.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        dtype: str = "auto",
+        consistency: bool = False,
+        threshold_px: float = 1.0,
+        **settings: Any,
+    ) -> None:
+        # A compiled network is a shell around the one that knows its name and its settings.
+        inner = getattr(network, "_orig_mod", network)
+        self.name = type(inner).__name__
+        if not isinstance(inner, StereoNetwork):
+            raise WrongInput(
+                f"{self.name} is not a stereo network: it needs forward(left, right, *, initial=None), "
+                "multiple and memory_bytes(height, width)."
+            )
+        runtime.choose_dtype(dtype, torch.device("cpu"))
+        self.network: nn.Module = network.eval()
+        self.dtype = dtype
+        self.multiple = inner.multiple
+        architecture = getattr(inner, "config", None)
+        described = asdict(architecture) if is_dataclass(architecture) and not isinstance(architecture, type) else {}
+        chosen = network_settings(inner, settings)
+        self.config = NetworkMatchingConfig(described, chosen, consistency, threshold_px)
+
+    def __call__(
+        self,
+        left: Float[Tensor, "3 h w"],
+        right: Float[Tensor, "3 h w"],
+        *,
+        max_disparity: int,
+        initial: Float[Tensor, "h w"] | None = None,
+    ) -> Match:
+        """Match the left view to the right one, where the network's weights are.
+
+        Args:
+            left, right: in [0, 1].
+            max_disparity: not used, since these networks search the whole row.
+            initial: disparity in px that replaces the network's own start; the check's second pass has its own start.
+
+        Raises:
+            NotFinite: the network's answer is not finite in float32 either.
+        """
+        found = self._disparity(left, right, initial)
+        disparity = found.clamp_min(0)
+        if self.config.consistency:
+            mirrored = self._disparity(right.flip(-1), left.flip(-1), None).flip(-1)
+            difference = left_right_difference(found, mirrored)
+            valid = difference <= self.config.threshold_px
+            return Match(disparity, valid, match_confidence(difference, valid))
+        place = torch.arange(found.shape[-1], device=found.device) - found
+        return Match(disparity, (found >= 0) & (place >= -0.5), None)
+
+    def number_type(self, device: torch.device) -> torch.dtype:
+        """What the network computes in on that device."""
+        return runtime.choose_dtype(self.dtype, device)
+
+    def memory_bytes(self, height: int, width: int, device: torch.device) -> int:
+        """Memory that a pair of that size takes beyond the weights; both passes of a check run one after the other.
+
+        In half precision this is half of the float32 peak and thus a lower bound, as correlations may stay float32.
+        """
+        padded = (-(-side // self.multiple) * self.multiple for side in (height, width))
+        peak = int(self.network.memory_bytes(*padded))  # type: ignore[operator]
+        return peak if self.number_type(device) == torch.float32 else peak // 2
+
+    def _disparity(self, left: Tensor, right: Tensor, initial: Tensor | None) -> Float[Tensor, "h w"]:
+        views = torch.stack((left, right)) * 255
+        padded, padding = images.pad_to_multiple(views, self.multiple)
+        start = None
+        if initial is not None:
+            start, _ = images.pad_to_multiple(initial[None, None], self.multiple)
+        dtype = self.number_type(left.device)
+        found = images.unpad(self._forward(padded, start, dtype), padding)
+        if dtype != torch.float32 and not bool(torch.isfinite(found).all()):
+            half = str(dtype).removeprefix("torch.")
+            warnings.warn(
+                f"{self.name} gave values that are not finite in {half}, so this pair was computed "
+                "in float32; choose dtype='float32' (--dtype float32) to do so at once.",
+                DepthweaveWarning,
+                stacklevel=2,
+            )
+            found = images.unpad(self._forward(padded, start, torch.float32), padding)
+        if not bool(torch.isfinite(found).all()):
+            raise NotFinite(
+                f"{self.name} gave values that are not finite in float32 too, so its weights are "
+                "damaged or not its own; get or convert them again (`depthweave models` says from where)."
+            )
+        return found
+
+    def _forward(self, views: Tensor, start: Tensor | None, dtype: torch.dtype) -> Float[Tensor, "h w"]:
+        half = dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(views.device.type, dtype=dtype) if half else nullcontext():
+            found: Tensor = self.network(views[:1], views[1:], initial=start, **self.config.settings)
+        return found[0, 0].to(torch.float32)
+
+
+def network_settings(network: StereoNetwork, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a network's forward: those asked for, and its own defaults for the rest.
+
+    Raises:
+        WrongInput: a setting that its forward does not have, of another type, or a number of steps below 1.
+    """
+    parameters = inspect.signature(network.forward).parameters.values()
+    # What is None or has no default is no setting: initial, or a place to put intermediate values.
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, _PLAIN)}
+    given = {name: value for name, value in asked.items() if value is not None}
+    unknown = [name for name in given if name not in defaults]
+    if unknown:
+        known = ", ".join((*defaults, "consistency", "threshold_px"))
+        raise WrongInput(f"{type(network).__name__} has no setting {', '.join(unknown)}; it has {known}.")
+    for name, value in given.items():
+        if type(value) is not type(defaults[name]):
+            raise WrongInput(f"{name} is {type(defaults[name]).__name__}, for example {defaults[name]}, not {value!r}.")
+    if given.get("iterations", 1) < 1:
+        raise WrongInput(f"{given['iterations']} iterations give no answer; choose at least 1.")
+    return defaults | given
