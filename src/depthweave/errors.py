@@ -45,6 +45,10 @@ class NotFinite(DepthweaveError, ArithmeticError):
     """A network answered with values that are not finite, in float32 too."""
 
 
+class ExportFailed(DepthweaveError):
+    """An exported file is not valid or does not answer as the network does."""
+
+
 class DifferentConfiguration(DepthweaveError):
     """A run folder already holds results of another configuration."""
 

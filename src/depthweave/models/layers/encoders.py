@@ -67,10 +67,16 @@ class ResidualBlock(nn.Module):
         y = relu(conv_norm(self.conv1, self.norm1, x))
         y = relu(conv_norm(self.conv2, self.norm2, y))
         if self.downsample is not None:
-            conv = self.downsample[0]
-            assert isinstance(conv, nn.Conv2d)
-            x = conv_norm(conv, self.norm3, x)
+            x = conv_norm(self.shortcut, self.norm3, x)
         return F.relu(x + y) if torch.is_grad_enabled() else y.add_(x).relu_()
+
+    @property
+    def shortcut(self) -> nn.Conv2d:
+        """The convolution beside the two, in a block that changes the size."""
+        assert self.downsample is not None
+        conv = self.downsample[0]
+        assert isinstance(conv, nn.Conv2d)
+        return conv
 
 
 class Trunk(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from depthweave.models.layers.dpt import resize_aligned
 from depthweave.models.layers.update import ConvGru, RecurrentBlock, halve
-from depthweave.models.layers.winograd import RowWinograd, as_batch, channels_densest, conv_rows, saves_time
+from depthweave.models.layers.winograd import Rows, RowWinograd, as_batch, channels_densest, conv_rows, saves_time
 
 
 class Recurrence:
@@ -73,9 +73,14 @@ class _FastUpdate:
         self._grus = [_FastGru(gru, terms) for gru, terms in zip(block.grus, context, strict=False)]
         self._order = block.order
         self._encoder = block.encoder
+        self._matched = RowWinograd(block.encoder.convc2.weight, block.encoder.convc2.bias)
+        second = block.encoder.moving()[2]
+        self._moved = RowWinograd(second.weight, second.bias)
         self._motion = RowWinograd(block.encoder.conv.weight, block.encoder.conv.bias)
         self._widen = RowWinograd(block.head.conv1.weight, block.head.conv1.bias)
         self._last = block.head.last()
+        height, width, _ = self.states[0].shape
+        self._wide = self.states[0].new_empty(height, width, self._widen.channels)
 
     def step(self, correlation: Float[Tensor, "k h w"], disparity: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
         for level in self._order:
@@ -93,10 +98,10 @@ class _FastUpdate:
 
     def _encode(self, correlation: Tensor, disparity: Tensor, out: Tensor) -> None:
         encoder = self._encoder
-        matched = _conv(correlation.permute(1, 2, 0).contiguous(), encoder.convc1).relu_()
-        weight, bias, second = encoder.moving()
+        weight, bias, _ = encoder.moving()
+        matched = _pointwise(correlation.permute(1, 2, 0), encoder.convc1).relu_()
         moved = conv_rows(disparity.permute(1, 2, 0), weight, bias, padding=(3, 3)).relu_()
-        both = torch.cat([_conv(matched, encoder.convc2), _conv(moved, second)], -1).relu_()
+        both = torch.cat([self._matched(matched), self._moved(moved)], -1).relu_()
         seen = self._motion(both)
         torch.clamp(seen, min=0, out=out[..., : seen.shape[-1]])
         out[..., seen.shape[-1] :] = encoder.tail(disparity).permute(1, 2, 0)
@@ -104,15 +109,19 @@ class _FastUpdate:
     def _predict(self, fine: Tensor) -> Tensor:
         """The 3x3 convolution to one channel as nine products per pixel and a sum of shifted images."""
         height, width, _ = fine.shape
-        wide = self._widen(fine).relu_()
         weight, bias = self._last
-        taps = wide @ weight[0].flatten(1)
-        taps = F.pad(taps, (0, 0, 1, 1, 1, 1))
-        total = taps.new_zeros(height, width)
+        kernel = weight[0].flatten(1)
+        taps = fine.new_zeros(height + 2, width + 2, 9)
+
+        def product(wide: Tensor, rows: Rows) -> None:
+            taps[rows[0] + 1 : rows[1] + 1, 1:-1] = wide.relu_() @ kernel
+
+        self._widen(fine, out=self._wide, after=product)
+        total = bias.expand(height, width).clone()
         for index in range(9):
             row, column = divmod(index, 3)
             total += taps[row : row + height, column : column + width, index]
-        return (total + bias)[None]
+        return total[None]
 
 
 class _FastGru:
@@ -140,23 +149,18 @@ class _FastGru:
 
     def step(self, state: Tensor) -> None:
         channels = state.shape[-1]
-        self._gates(self._input, add=self._gate_terms, out=self._gate, after=_sigmoid)
+
+        def update(candidate: Tensor, rows: Rows) -> None:
+            strip = slice(*rows)
+            state[strip].lerp_(candidate.tanh_(), self._gate[strip, :, :channels])
+
+        self._gates(self._input, add=self._gate_terms, out=self._gate, after=lambda strip, _: strip.sigmoid_())
         self._input[..., :channels].mul_(self._gate[..., channels:])
-        self._candidate(self._input, add=self._candidate_terms, out=self._new, after=_tanh)
-        state.lerp_(self._new, self._gate[..., :channels])
+        self._candidate(self._input, add=self._candidate_terms, out=self._new, after=update)
 
 
-def _sigmoid(strip: Tensor, _: tuple[int, int]) -> None:
-    strip.sigmoid_()
-
-
-def _tanh(strip: Tensor, _: tuple[int, int]) -> None:
-    strip.tanh_()
-
-
-def _conv(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    reach = conv.kernel_size[0] // 2
-    return conv_rows(x, conv.weight, conv.bias, padding=(reach, reach))
+def _pointwise(x: Float[Tensor, "h w ci"], conv: nn.Conv2d) -> Float[Tensor, "h w co"]:
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 def _put(inputs: Tensor, channel: int, image: Float[Tensor, "h w c"]) -> None:

@@ -154,9 +154,7 @@ class DefomStereo(PretrainedNetwork):
         mono = self.defomencoder(images)
         images = images.contiguous(memory_format=torch.channels_last)
         heads = self.cnet(images[:b], mono.context)
-        features = torch.cat(
-            [self.fnet(images[i : i + 1], (mono.left, mono.right)[i // b][i % b : i % b + 1]) for i in range(2 * b)]
-        )
+        features = self.fnet(images, torch.cat([mono.left, mono.right]))
         states = [torch.tanh(state) for state, _ in heads]
         context = [conv(F.relu(term)) for (_, term), conv in zip(heads, self.context_zqr_convs, strict=True)]
         correlation = RowCorrelation(features[:b], features[b:], levels=self.config.levels)

@@ -145,7 +145,7 @@ class RaftStereo(PretrainedNetwork):
             trunk = trunk[:b]
         else:
             trunk = run_trunk(self.cnet, images[:b])
-            features = torch.cat([self.fnet(images[i : i + 1]) for i in range(2 * b)])
+            features = self.fnet(images)
         heads = self.cnet(trunk, self.config.gru_levels)
         states = [torch.tanh(state) for state, _ in heads]
         context = [conv(F.relu(term)) for (_, term), conv in zip(heads, self.context_zqr_convs, strict=True)]
