@@ -196,3 +196,35 @@ def test_a_licence_without_a_statement_is_announced(cli: Cli, pair: Path) -> Non
     done = cli("stereo", pair / "left.png", pair / "right.png", "-m", "defom-vits", "-o", pair / "out")
     assert "warning: nobody has stated whether the weights of defom-vits may be used commercially (code MIT" in done.err
     assert "depthweave convert defom defomstereo_vits_rvc.pth" in done.sentence
+
+
+def depth_anything(tmp_path: Path, name: str) -> Path:
+    kind = find_family("depth-anything").network_class()
+    file = tmp_path / name
+    torch.save(kind(kind.config_class("nano")).state_dict(), file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "field", "value"),
+    [
+        ("depth_anything_v2_metric_hypersim_vits.pth", "max_depth_m=20", "max_depth_m", 20.0),
+        ("depth_anything_vits14.pth", "taps=0,1,2,3", "taps", [0, 1, 2, 3]),
+    ],
+)
+def test_what_tensors_do_not_tell_is_asked_for(
+    cli: Cli, tmp_path: Path, weights: Path, name: str, setting: str, field: str, value: object
+) -> None:
+    file = depth_anything(tmp_path, name)
+    refused = cli("convert", "depth-anything", file, "--name", "mine")
+    assert refused.code == 1
+    assert f"--set {field}=VALUE" in refused.err
+    done = cli("convert", "depth-anything", file, "--name", "mine", "--set", setting)
+    assert done.code == 0, done.err
+    assert json.loads((weights / "mine" / "config.json").read_text())["config"][field] == value
+
+
+def test_a_setting_that_a_family_does_not_have(cli: Cli, checkpoint: Path, tmp_path: Path) -> None:
+    failed = cli("convert", "raft", checkpoint, "-o", tmp_path / "out", "--set", "levels=3")
+    assert failed.code == 1
+    assert "the family raft has no option levels" in failed.err

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from depthweave.cli.options import Json
+from depthweave.cli.options import Json, Settings, parse_settings
 
 if TYPE_CHECKING:
     from depthweave.models.pretrained import PretrainedNetwork
@@ -34,6 +34,7 @@ def command(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Keep it under this name instead of the model's.")] = None,
     to: Annotated[Layout, typer.Option("--to", help="Layout to write.")] = Layout.depthweave,
+    settings: Settings = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what stands there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -41,7 +42,9 @@ def command(
     import json
 
     if to == Layout.depthweave:
-        facts = import_weights(family, checkpoint, output, name, overwrite)
+        facts = import_weights(family, checkpoint, output, name, parse_settings(settings), overwrite)
+    elif settings:
+        raise typer.BadParameter(f"--to {to} takes no --set.")
     elif name is not None or output is None:
         raise typer.BadParameter(f"--to {to} needs -o (where to write) and no --name.")
     else:
@@ -49,7 +52,9 @@ def command(
     typer.echo(json.dumps(facts) if as_json else describe(facts))
 
 
-def import_weights(family: str, source: Path, output: Path | None, name: str | None, overwrite: bool) -> dict[str, Any]:
+def import_weights(
+    family: str, source: Path, output: Path | None, name: str | None, options: dict[str, Any], overwrite: bool
+) -> dict[str, Any]:
     """An official checkpoint or a folder of the hub to a folder of ours."""
     from depthweave.errors import WrongInput
     from depthweave.models.conversion import origin_of, read_hub, read_official, recognise
@@ -57,7 +62,9 @@ def import_weights(family: str, source: Path, output: Path | None, name: str | N
 
     if name is not None and (Path(name).name != name or name.startswith(".")):
         raise typer.BadParameter(f"'{name}' is no name but a path; use -o for a folder elsewhere.")
-    network = read_hub(family, source) if source.is_dir() else read_official(family, source)
+    if source.is_dir() and options:
+        raise typer.BadParameter("a folder tells everything that --set could say.")
+    network = read_hub(family, source) if source.is_dir() else read_official(family, source, **options)
     card = recognise(network, source, name)
     called = name or (None if card is None else card.name)
     if called is None and output is None:

@@ -1,6 +1,7 @@
 """Weights between layouts: official checkpoints, the Hugging Face hub's, and folders of `PretrainedNetwork`."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,21 +18,24 @@ from depthweave.models.registry import ModelCard, list_models
 from depthweave.models.weights import CONFIG_NAME, WEIGHTS_NAME
 
 
-def read_official(family: str, checkpoint: io.files.AnyPath) -> PretrainedNetwork:
+def read_official(family: str, checkpoint: io.files.AnyPath, **options: Any) -> PretrainedNetwork:
     """The network of its authors' checkpoint.
 
     Args:
         family: see `depthweave.models.families.FAMILIES`.
         checkpoint: a file, see `read_checkpoint`.
+        options: what the family's ``from_official`` takes beside the tensors, where they do not tell everything.
 
     Raises:
         UnknownModel: no such family.
         WrongFile: no readable checkpoint, or not of this family; the sentence proposes the one that it is of.
+        WrongInput: an option that the family does not have, or one that the file cannot do without.
     """
     converter = find_family(family).converter()
+    _require_options(family, converter, Path(checkpoint), options)
     state = read_checkpoint(checkpoint)
     try:
-        found: PretrainedNetwork = converter.from_official(state)
+        found: PretrainedNetwork = converter.from_official(state, **options)
     except WrongInput as error:
         others = [name for name in FAMILIES if name != family and _fits(name, state)]
         hint = f"; it is one of the family {others[0]}, so use that" if others else ""
@@ -147,6 +151,18 @@ def origin_of(source: io.files.AnyPath, card: ModelCard | None) -> dict[str, str
 def count_parameters(network: PretrainedNetwork) -> int:
     """Number of its parameters; one under two names counts once."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _require_options(family: str, converter: Any, checkpoint: Path, options: Mapping[str, Any]) -> None:
+    known = [name for name in inspect.signature(converter.from_official).parameters if name != "state"]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise WrongInput(f"the family {family} has no option {', '.join(unknown)}; {has}.")
+    required = converter.required_options(checkpoint.name) if hasattr(converter, "required_options") else {}
+    for name, values in required.items():
+        if name not in options:
+            raise WrongInput(f"{checkpoint} does not tell its {name}; say it with --set {name}=VALUE ({values}).")
 
 
 def _hub_converter(family: str) -> Any:

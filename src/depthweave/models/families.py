@@ -22,8 +22,9 @@ class Family:
     Attributes:
         task: stereo, mono, pointmap or video.
         package: has the modules ``network`` (the class) and ``convert``: ``from_official(state)`` makes a network of
-            the authors' tensors, ``to_official(network)`` is the way back. Where the Hugging Face hub has a layout of
-            its own there are also ``from_hub(state, config)`` and ``to_hub(network)``, which gives both again.
+            the authors' tensors, ``to_official(network)`` is the way back. Where the tensors do not tell everything,
+            ``required_options(file_name)`` says what else ``from_official`` needs. Where the Hugging Face hub has a
+            layout of its own there are also ``from_hub(state, config)`` and ``to_hub(network)``, which gives both.
         network: name of the class.
     """
 

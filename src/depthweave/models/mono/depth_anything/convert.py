@@ -36,13 +36,34 @@ _RENAMED = (
 """Names of newer releases of transformers, and what the hub's files call them."""
 
 
-def from_official(state: Mapping[str, Tensor]) -> DepthAnything:
-    """The network of its authors' state dict; relative, since nothing in it tells a metric one (the hub's layout does).
+def from_official(
+    state: Mapping[str, Tensor],
+    *,
+    max_depth_m: float | None = None,
+    taps: tuple[int, int, int, int] | None = None,
+) -> DepthAnything:
+    """The network of its authors' state dict.
+
+    Args:
+        state: tensors by name.
+        max_depth_m, taps: see `DepthAnythingConfig`; nothing in the tensors tells a metric model, or one of V1.
 
     Raises:
         WrongInput: tensors are missing, unexpected or of another shape.
     """
-    return DepthAnything.from_state(DepthAnythingConfig(encoder_of(state, "pretrained.")), state)
+    config = DepthAnythingConfig(
+        encoder_of(state, "pretrained."), taps, None if max_depth_m is None else float(max_depth_m)
+    )
+    return DepthAnything.from_state(config, state)
+
+
+def required_options(file_name: str) -> dict[str, str]:
+    """Options of `from_official` that a checkpoint of that name cannot do without, and what to give."""
+    if "metric" in file_name:
+        return {"max_depth_m": "20 for a model of Hypersim (indoors), 80 for one of Virtual KITTI (outdoors)"}
+    if re.search(r"vit[sbl]14", file_name):
+        return {"taps": "8,9,10,11 for vits and vitb, 20,21,22,23 for vitl: it is a model of V1"}
+    return {}
 
 
 def to_official(network: DepthAnything) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
-from depthweave.models.layers.correlation import RowCorrelation
+from depthweave.models.layers.correlation import STORED_BYTES, RowCorrelation
 from depthweave.models.layers.dinov2 import transformer_size
 from depthweave.models.layers.encoders import init_convolutions
 from depthweave.models.layers.fast_update import Recurrence
@@ -27,6 +27,7 @@ from depthweave.models.stereo.defom.trace import Trace, trace_encoders, trace_st
 
 DOWNSAMPLE = 4
 LARGEST_FACTOR = 6.0
+SMALLEST_START = 0.01
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -133,11 +134,13 @@ class DefomStereo(PretrainedNetwork):
 
     def memory_bytes(self, height: int, width: int) -> int:
         """Estimate of the largest memory that a float32 `forward` of one pair takes beside the weights."""
-        full, quarter = height * width, height * width // 16
-        widest = self.config.widths[0]
-        encoders = 4 * full * widest * 4
-        volume = 4 * quarter * (width // 4) * 2
-        recurrent = 4 * quarter * self.config.hidden * 30
+        full, columns = height * width, width // DOWNSAMPLE
+        fine = full // DOWNSAMPLE**2
+        # Measured on a CPU, in images of the widest stage and of the states; elsewhere both views pass at once.
+        images = 5 if next(self.parameters()).device.type == "cpu" else 12
+        encoders = 4 * full * self.config.widths[0] * images
+        recurrent = 4 * fine * self.config.hidden * 32
+        volume = min(8 * fine * columns, STORED_BYTES)
         return max(encoders, recurrent + volume)
 
     def encode(
@@ -166,10 +169,11 @@ class DefomStereo(PretrainedNetwork):
     def _start(self, relative_depth: Tensor, initial: Tensor | None) -> Tensor:
         """d0 = eta w z / max z + 0.01 (the paper's start with its code's constants), or what the caller knows."""
         if initial is not None:
-            return F.avg_pool2d(initial.float(), DOWNSAMPLE) / DOWNSAMPLE
+            # Scale steps multiply: from 0 there would be no way up.
+            return (F.avg_pool2d(initial.float(), DOWNSAMPLE) / DOWNSAMPLE).clamp_min(SMALLEST_START)
         depth = relative_depth.float()
         nearest = depth.amax((1, 2, 3), keepdim=True).detach()
-        return depth / (nearest + 1e-8) * self.config.eta * depth.shape[-1] + 0.01
+        return depth / (nearest + 1e-8) * self.config.eta * depth.shape[-1] + SMALLEST_START
 
     def _iterate(
         self,
@@ -192,7 +196,9 @@ class DefomStereo(PretrainedNetwork):
             disparity = disparity.detach()
             scaling = iteration < scale_iterations
             if iteration == scale_iterations > 0:
-                recurrence = Recurrence(self.update_block, recurrence.states, encoded.context)
+                states = recurrence.states
+                del recurrence  # its kernels, before those of the other block are made
+                recurrence = Recurrence(self.update_block, states, encoded.context)
             if scaling:
                 seen = encoded.correlation.at_scales(disparity, config.scales, config.scale_radius)
             else:
