@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from depthweave.models.layers.winograd import saves_time
+from depthweave.models.layers.strips import saves_time
 from depthweave.models.stereo.defom import DefomConfig, DefomStereo
 from depthweave.models.stereo.defom.convert import from_official, to_official
 

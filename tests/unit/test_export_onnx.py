@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from depthweave.errors import ExportFailed, MissingLibrary, WrongInput
 from depthweave.export import onnx as export
-from depthweave.models.layers.winograd import saves_time
+from depthweave.models.layers.strips import saves_time
 from depthweave.models.mono.depth_anything.config import DepthAnythingConfig
 from depthweave.models.mono.depth_anything.network import DepthAnything
 from depthweave.models.mono.estimators import MidasEstimator, MidasSettings

@@ -11,8 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from depthweave.errors import WrongInput
+from depthweave.models.layers.strips import Rows, each_strip, saves_time, strips
+
 STORED_BYTES = 2 << 30
 """A volume larger than this is computed again, some rows at a time, at every look-up."""
+
+LARGEST_RADIUS = 8
+"""Of a look-up."""
+
+_FAR = LARGEST_RADIUS + 2
+_MARGIN = _FAR + LARGEST_RADIUS + 2
 
 
 class RowCorrelation:
@@ -40,38 +49,44 @@ class RowCorrelation:
         self._right = right.float().permute(0, 2, 3, 1).reshape(b * h, -1, c)
         self._columns = torch.arange(w, device=left.device, dtype=torch.float32)
         self._shape = (b, h, w)
-        row_bytes = 8 * w * self._right.shape[1]
+        row_bytes = 8 * w * (self._right.shape[1] + 2 * _MARGIN)
         self._rows = b * h if b * h * row_bytes <= stored_bytes else max(1, stored_bytes // 16 // row_bytes)
         self._stored = self._volume(slice(None)) if self._rows == b * h else None
 
     def around(self, disparity: Float[Tensor, "b 1 h w"], radius: int) -> Float[Tensor, "b k h w"]:
         """Samples at k + (x - d) / 2^i for level i (outer) and k = -radius..radius (inner); d in px of the features."""
-        return self._look_up([(level, 1.0) for level in range(self.levels)], disparity, radius)
+        return self._look_up(disparity, radius, range(self.levels), (1.0,))
 
     def at_scales(
         self, disparity: Float[Tensor, "b 1 h w"], scales: Sequence[float], radius: int
     ) -> Float[Tensor, "b k h w"]:
         """Samples of the finest level at k + x - s d for s in ``scales`` (outer) and k = -radius..radius (inner)."""
-        return self._look_up([(0, scale) for scale in scales], disparity, radius)
+        return self._look_up(disparity, radius, (0,), scales)
 
-    def _look_up(self, places: Sequence[tuple[int, float]], disparity: Tensor, radius: int) -> Tensor:
+    def _look_up(self, disparity: Tensor, radius: int, levels: Sequence[int], scales: Sequence[float]) -> Tensor:
+        if radius > LARGEST_RADIUS:
+            raise WrongInput(f"a look-up reaches {LARGEST_RADIUS} px at most, not {radius}.")
         b, h, w = self._shape
         flat = disparity.float().reshape(b * h, w)
-        found = []
-        for start in range(0, b * h, self._rows):
-            rows = slice(start, start + self._rows)
-            volume = self._volume(rows) if self._stored is None else self._stored
-            found.append(
-                torch.cat(
-                    [
-                        _sample(volume[level], (self._columns - scale * flat[rows]) / 2**level, radius)
-                        for level, scale in places
-                    ],
-                    -1,
-                )
-            )
-        samples = found[0] if len(found) == 1 else torch.cat(found)
-        return samples.reshape(b, h, w, -1).permute(0, 3, 1, 2)
+        factors = torch.tensor(scales, device=flat.device)
+        count = len(levels) * len(scales) * (2 * radius + 1)
+
+        def samples(rows: slice) -> Tensor:
+            volume = self._volume(rows) if self._stored is None else [level[rows] for level in self._stored]
+            at = self._columns[:, None] - flat[rows, :, None] * factors
+            return torch.cat([_sample(volume[level], at / 2**level, radius) for level in levels], -1)
+
+        if saves_time(flat):
+            found = flat.new_empty(b * h, w, count)
+
+            def work(parts: Sequence[Rows]) -> None:
+                for part in parts:
+                    found[slice(*part)] = samples(slice(*part))
+
+            each_strip(strips(b * h, 8 * w * count), work)
+        else:
+            found = torch.cat([samples(slice(row, row + self._rows)) for row in range(0, b * h, self._rows)])
+        return found.reshape(b, h, w, count).permute(0, 3, 1, 2)
 
     def _volume(self, rows: slice) -> list[Tensor]:
         kind = self._left.device.type
@@ -80,17 +95,18 @@ class RowCorrelation:
             volume = [torch.bmm(self._left[rows], self._right[rows].transpose(1, 2))]
         for _ in range(self.levels - 1):
             volume.append(F.avg_pool1d(volume[-1], 2))
-        return volume
+        return [F.pad(level, (_MARGIN, _MARGIN)) for level in volume]
 
 
-def _sample(volume: Float[Tensor, "n w w2"], at: Float[Tensor, "n w"], radius: int) -> Float[Tensor, "n w k"]:
-    """Linear samples at ``at`` + k, k = -radius..radius: the fraction is the same for all, so 2 radius + 2 are read."""
-    width = volume.shape[-1]
+def _sample(volume: Float[Tensor, "n w w2"], at: Float[Tensor, "n w s"], radius: int) -> Float[Tensor, "n w k"]:
+    """Linear samples at ``at`` + k, k = -radius..radius: the fraction is the same for all, so 2 radius + 2 are read.
+
+    The volume has a margin of zeros on both sides, which ``at`` does not count.
+    """
+    width = volume.shape[-1] - 2 * _MARGIN
     # Far outside everything is zero, wherever exactly; and what is not finite must not become an index.
-    at = torch.nan_to_num(at, nan=-radius - 2.0).clamp(-radius - 2, width + radius + 1)
+    at = torch.nan_to_num(at, nan=-_FAR).clamp(-_FAR, width + _FAR)
     first = at.floor()
-    steps = torch.arange(-radius, radius + 2, device=volume.device)
-    index = first.long()[..., None] + steps
-    inside = (index >= 0) & (index < width)
-    values = volume.gather(-1, index.clamp(0, width - 1)) * inside
-    return torch.lerp(values[..., :-1], values[..., 1:], (at - first)[..., None])
+    index = first.long()[..., None] + torch.arange(_MARGIN - radius, _MARGIN + radius + 2, device=volume.device)
+    values = volume.gather(-1, index.flatten(-2)).view(index.shape)
+    return torch.lerp(values[..., :-1], values[..., 1:], (at - first)[..., None]).flatten(-2)

@@ -4,7 +4,7 @@ Images inside the fast path are (h, w, c), one pair at a time; its numbers are t
 rounding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthweave.models.layers.dpt import resize_aligned
+from depthweave.models.layers.strips import Rows, saves_time
 from depthweave.models.layers.update import ConvGru, RecurrentBlock, halve
-from depthweave.models.layers.winograd import Rows, RowWinograd, as_batch, channels_densest, conv_rows, saves_time
+from depthweave.models.layers.winograd import RowWinograd, as_batch, channels_densest, conv_rows
 
 
 class Recurrence:
@@ -81,6 +82,7 @@ class _FastUpdate:
         self._last = block.head.last()
         height, width, _ = self.states[0].shape
         self._wide = self.states[0].new_empty(height, width, self._widen.channels)
+        self._both = self.states[0].new_empty(height, width, self._matched.channels + self._moved.channels)
 
     def step(self, correlation: Float[Tensor, "k h w"], disparity: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
         for level in self._order:
@@ -97,31 +99,29 @@ class _FastUpdate:
         return self._predict(self.states[0])
 
     def _encode(self, correlation: Tensor, disparity: Tensor, out: Tensor) -> None:
-        encoder = self._encoder
+        encoder, both = self._encoder, self._both
         weight, bias, _ = encoder.moving()
         matched = _pointwise(correlation.permute(1, 2, 0), encoder.convc1).relu_()
         moved = conv_rows(disparity.permute(1, 2, 0), weight, bias, padding=(3, 3)).relu_()
-        both = torch.cat([self._matched(matched), self._moved(moved)], -1).relu_()
-        seen = self._motion(both)
-        torch.clamp(seen, min=0, out=out[..., : seen.shape[-1]])
-        out[..., seen.shape[-1] :] = encoder.tail(disparity).permute(1, 2, 0)
+        half, seen = self._matched.channels, self._motion.channels
+        self._matched(matched, after=_rectify_into(both[..., :half]))
+        self._moved(moved, after=_rectify_into(both[..., half:]))
+        self._motion(both, after=_rectify_into(out[..., :seen]))
+        out[..., seen:] = encoder.tail(disparity).permute(1, 2, 0)
 
     def _predict(self, fine: Tensor) -> Tensor:
         """The 3x3 convolution to one channel as nine products per pixel and a sum of shifted images."""
         height, width, _ = fine.shape
         weight, bias = self._last
-        kernel = weight[0].flatten(1)
-        taps = fine.new_zeros(height + 2, width + 2, 9)
+        # `fold` puts a pixel's product with the kernel's first row one row down, which is where it belongs.
+        kernel = weight[0].flip(1, 2).flatten(1).t()
+        taps = fine.new_empty(9, height, width)
 
         def product(wide: Tensor, rows: Rows) -> None:
-            taps[rows[0] + 1 : rows[1] + 1, 1:-1] = wide.relu_() @ kernel
+            taps[:, slice(*rows)] = (kernel @ wide.relu_().flatten(0, 1).t()).view(9, *wide.shape[:2])
 
         self._widen(fine, out=self._wide, after=product)
-        total = bias.expand(height, width).clone()
-        for index in range(9):
-            row, column = divmod(index, 3)
-            total += taps[row : row + height, column : column + width, index]
-        return total[None]
+        return F.fold(taps.flatten(1), (height, width), 3, padding=1) + bias
 
 
 class _FastGru:
@@ -157,6 +157,10 @@ class _FastGru:
         self._gates(self._input, add=self._gate_terms, out=self._gate, after=lambda strip, _: strip.sigmoid_())
         self._input[..., :channels].mul_(self._gate[..., channels:])
         self._candidate(self._input, add=self._candidate_terms, out=self._new, after=update)
+
+
+def _rectify_into(place: Tensor) -> Callable[[Tensor, Rows], object]:
+    return lambda strip, rows: torch.clamp(strip, min=0, out=place[slice(*rows)])
 
 
 def _pointwise(x: Float[Tensor, "h w ci"], conv: nn.Conv2d) -> Float[Tensor, "h w co"]:

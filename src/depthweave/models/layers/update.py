@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthweave.models.layers.dpt import resize_aligned
+from depthweave.models.layers.winograd import Conv3x3
 
 
 def halve(x: Float[Tensor, "b c _ _"]) -> Float[Tensor, "b c _ _"]:
@@ -148,7 +149,7 @@ class RecurrentBlock(nn.Module):
         self.gru08 = ConvGru(hidden, 2 * hidden)
         self.gru16 = ConvGru(hidden, (levels - 1) * hidden)
         self.gru32 = ConvGru(hidden, hidden)
-        self.mask = nn.Sequential(nn.Conv2d(hidden, 256, 3, padding=1), nn.ReLU(), nn.Conv2d(256, 9 * upsample**2, 1))
+        self.mask = nn.Sequential(Conv3x3(hidden, 256), nn.ReLU(), nn.Conv2d(256, 9 * upsample**2, 1))
         passes = range(levels - 1, -1, -1) if slow_fast else (0,)
         self.order = tuple(level for finest in passes for level in range(levels - 1, finest - 1, -1))
         """States in the order of their steps, 0 is the finest."""

@@ -13,11 +13,14 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
+
+from depthweave.models.layers.strips import Rows, each_strip, saves_time, strips
 
 _TILE = 8
 _TAPS = 3
@@ -58,24 +61,8 @@ def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
 
 _OUTPUT, _KERNEL, _INPUT = _cook_toom()
 
-STRIP_BYTES = 2 << 20
-"""Strips are chosen so that what is made of their input takes about this much."""
-
 FEWEST_CHANNELS = 32
 """Below this many, the transforms cost more than they save."""
-
-Rows = tuple[int, int]
-
-
-def saves_time(x: Tensor) -> bool:
-    """Whether an inference path of this kind is meant for ``x``: float32 on a CPU, and nobody records what happens."""
-    return (
-        x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.compiler.is_compiling()
-    )
 
 
 class RowWinograd:
@@ -87,8 +74,9 @@ class RowWinograd:
     """
 
     def __init__(self, weight: Float[Tensor, "co ci 3 3"], bias: Float[Tensor, "co"] | None = None) -> None:
-        kernels = torch.einsum("pk,oikx->xpio", _KERNEL.to(weight.dtype), weight)
-        self._kernels = kernels.contiguous()
+        taps = weight.permute(2, 3, 1, 0).flatten(1)
+        kernels = (_KERNEL.to(weight.dtype) @ taps).view(_PRODUCTS, 3, weight.shape[1], weight.shape[0])
+        self._kernels = kernels.unbind(1)
         self._bias = bias
         self.channels = weight.shape[0]
 
@@ -108,13 +96,28 @@ class RowWinograd:
             add: added to the result.
             out: written to instead of a new image.
             before: makes the values to convolve from those of a strip of ``x``.
-            after: gets every strip of the result and its rows while it is in the cache, and may change it.
+            after: gets every strip of the result and its rows while it is in the cache, and may change it; several
+                threads call it.
         """
         height, width, channels = x.shape
         if out is None:
             out = x.new_empty(height, width, self.channels)
+        rows = strips(height, 4 * _PRODUCTS * width * channels // _TILE, _TILE)
+        each_strip(rows, partial(self._convolve, x, add, out, before, after))
+        return out
+
+    def _convolve(
+        self,
+        x: Tensor,
+        add: Tensor | None,
+        out: Tensor,
+        before: Callable[[Tensor], Tensor] | None,
+        after: Callable[[Tensor, Rows], object] | None,
+        parts: Sequence[Rows],
+    ) -> None:
+        height, width, channels = x.shape
         work: _Work | None = None
-        for first, last in strips(height, 4 * _PRODUCTS * width * channels // _TILE, _TILE):
+        for first, last in parts:
             rows, top, bottom = last - first, first > 0, last < height
             to_products, to_rows = _transforms(rows, top, bottom)
             seen = x[first - top : last + bottom]
@@ -135,7 +138,6 @@ class RowWinograd:
                 torch.addmm(add[first:last].reshape(rows, -1), to_rows, work.rows, out=flat)
             if after is not None:
                 after(strip, (first, last))
-        return out
 
 
 class _Work:
@@ -160,6 +162,17 @@ class _Work:
         self.products = room[:-1].view(_PRODUCTS, pixels, channels_out)
         room[-1] = 0 if bias is None else bias
         self.rows = room.flatten(1)[:, : width * channels_out]
+
+
+class Conv3x3(nn.Conv2d):
+    """A 3x3 convolution with stride 1 and zero padding, by `RowWinograd` where that saves time."""
+
+    def __init__(self, channels_in: int, channels: int) -> None:
+        super().__init__(channels_in, channels, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "b ci h w"]) -> Float[Tensor, "b co h w"]:
+        """Convolve."""
+        return convolve(x, self.weight, self.bias)
 
 
 def convolve(
@@ -196,14 +209,6 @@ def as_batch(x: Float[Tensor, "h w c"]) -> Float[Tensor, "1 c h w"]:
 def channels_densest(x: Float[Tensor, "1 c h w"]) -> Float[Tensor, "h w c"]:
     """The inverse of `as_batch`."""
     return x.permute(0, 2, 3, 1)[0]
-
-
-def strips(height: int, row_bytes: int, multiple: int = 1) -> list[Rows]:
-    """Rows of strips of at most `STRIP_BYTES` (and at least ``multiple`` rows), of nearly equal heights."""
-    most = max(1, STRIP_BYTES // (row_bytes * multiple)) * multiple
-    count = -(-height // most)
-    rows = -(-height // (count * multiple)) * multiple
-    return [(first, min(first + rows, height)) for first in range(0, height, rows)]
 
 
 @functools.lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from depthweave.models.layers.dinov2 import PATCH_PX, Tap, TransformerSize, VisionTransformer
 from depthweave.models.layers.dpt import DptDecoder, resize_aligned
 from depthweave.models.layers.encoders import Norm, ResidualBlock, Trunk, conv_norm, make_norm, relu, stage
-from depthweave.models.layers.fast_trunk import run_trunk
+from depthweave.models.layers.winograd import Conv3x3
 
 LARGEST_SIDE_PX = 2688
 """The transformer never sees a longer side than this."""
@@ -123,10 +123,10 @@ class FeatureNet(Trunk):
         self.conv2 = nn.Conv2d(widths[2], features, 1)
 
     def forward(
-        self, images: Float[Tensor, "b 3 h w"], monocular: Float[Tensor, "b c h4 w4"]
+        self, trunk: Float[Tensor, "b k h4 w4"], monocular: Float[Tensor, "b c h4 w4"]
     ) -> Float[Tensor, "b d h4 w4"]:
-        """Normalised images and their matching features."""
-        return self.conv2(run_trunk(self, images) + self.convd(monocular))
+        """What the trunk makes of normalised images, and the foundation model's features for matching."""
+        return self.conv2(trunk + self.convd(monocular))
 
 
 class ContextNet(Trunk):
@@ -146,28 +146,33 @@ class ContextNet(Trunk):
         self.conv08, self.conv16, self.conv32 = (DepthConv(monocular, wide, "batch") for _ in range(3))
 
         def refined() -> nn.Sequential:
-            return nn.Sequential(ResidualBlock(wide, wide, "batch"), nn.Conv2d(wide, hidden, 3, padding=1))
+            return nn.Sequential(ResidualBlock(wide, wide, "batch"), Conv3x3(wide, hidden))
 
         self.outputs08 = nn.ModuleList(refined() for _ in range(2))
         self.outputs16 = nn.ModuleList(refined() for _ in range(2))
-        self.outputs32 = nn.ModuleList(nn.Conv2d(wide, hidden, 3, padding=1) for _ in range(2))
+        self.outputs32 = nn.ModuleList(Conv3x3(wide, hidden) for _ in range(2))
 
     def forward(
-        self, images: Float[Tensor, "b 3 h w"], monocular: tuple[Tensor, Tensor, Tensor]
+        self, trunk: Float[Tensor, "b k h4 w4"], monocular: tuple[Tensor, Tensor, Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
-        """(state, context) per level, finest first, before their tanh and ReLU."""
-        fine = run_trunk(self, images)
+        """(state, context) per level, finest first, before their tanh and ReLU.
+
+        Args:
+            trunk: what the trunk makes of normalised images.
+            monocular: the foundation model's context features.
+        """
+        fine = trunk
         middle = self.layer4(fine)
         coarse = self.layer5(middle)
         found = []
-        for trunk, features, conv, outputs in zip(
+        for level, features, conv, outputs in zip(
             (fine, middle, coarse),
             monocular,
             (self.conv08, self.conv16, self.conv32),
             (self.outputs08, self.outputs16, self.outputs32),
             strict=True,
         ):
-            informed = trunk + self._drop_path(conv(features))
+            informed = level + self._drop_path(conv(features))
             found.append((outputs[0](informed), outputs[1](informed)))
         return found
 

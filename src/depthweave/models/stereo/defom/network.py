@@ -18,8 +18,10 @@ from depthweave.errors import WrongInput
 from depthweave.models.layers.correlation import STORED_BYTES, RowCorrelation
 from depthweave.models.layers.dinov2 import transformer_size
 from depthweave.models.layers.encoders import init_convolutions
+from depthweave.models.layers.fast_trunk import Spare, run_trunk
 from depthweave.models.layers.fast_update import Recurrence
 from depthweave.models.layers.update import RecurrentBlock, UpdateBlock, upsample_convex
+from depthweave.models.layers.winograd import Conv3x3
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.defom.config import DefomConfig
 from depthweave.models.stereo.defom.encoders import ContextNet, DefomEncoder, FeatureNet
@@ -87,7 +89,7 @@ class DefomStereo(PretrainedNetwork):
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1))
         self.defomencoder = DefomEncoder(size)
         self.fnet = FeatureNet(size.features, config.widths, config.features)
-        self.context_zqr_convs = nn.ModuleList(nn.Conv2d(hidden, 3 * hidden, 3, padding=1) for _ in range(3))
+        self.context_zqr_convs = nn.ModuleList(Conv3x3(hidden, 3 * hidden) for _ in range(3))
         self.update_block = UpdateBlock(config.levels * (2 * config.radius + 1), hidden=hidden, upsample=DOWNSAMPLE)
         self.scale_update_block = UpdateBlock(
             len(config.scales) * (2 * config.scale_radius + 1), hidden=hidden, upsample=DOWNSAMPLE
@@ -156,8 +158,11 @@ class DefomStereo(PretrainedNetwork):
         images = (torch.cat([left, right]) - self.mean) / self.std
         mono = self.defomencoder(images)
         images = images.contiguous(memory_format=torch.channels_last)
-        heads = self.cnet(images[:b], mono.context)
-        features = self.fnet(images, torch.cat([mono.left, mono.right]))
+        spare = Spare()
+        trunks = run_trunk(self.cnet, images[:b], spare), run_trunk(self.fnet, images, spare)
+        del spare
+        heads = self.cnet(trunks[0], mono.context)
+        features = self.fnet(trunks[1], torch.cat([mono.left, mono.right]))
         states = [torch.tanh(state) for state, _ in heads]
         context = [conv(F.relu(term)) for (_, term), conv in zip(heads, self.context_zqr_convs, strict=True)]
         correlation = RowCorrelation(features[:b], features[b:], levels=self.config.levels)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from depthweave.models.layers.encoders import Norm, ResidualBlock, Trunk, stage
 from depthweave.models.layers.fast_trunk import run_trunk
+from depthweave.models.layers.winograd import Conv3x3
 
 
 class FeatureNet(Trunk):
@@ -48,11 +49,11 @@ class ContextNet(Trunk):
         self.layer5 = stage(wide, wide, norm, 2)
 
         def refined() -> nn.Sequential:
-            return nn.Sequential(ResidualBlock(wide, wide, norm), nn.Conv2d(wide, hidden, 3, padding=1))
+            return nn.Sequential(ResidualBlock(wide, wide, norm), Conv3x3(wide, hidden))
 
         self.outputs08 = nn.ModuleList(refined() for _ in range(2))
         self.outputs16 = nn.ModuleList(refined() for _ in range(2))
-        self.outputs32 = nn.ModuleList(nn.Conv2d(wide, hidden, 3, padding=1) for _ in range(2))
+        self.outputs32 = nn.ModuleList(Conv3x3(wide, hidden) for _ in range(2))
 
     def forward(self, trunk: Float[Tensor, "b c h w"], gru_levels: int) -> list[tuple[Tensor, Tensor]]:
         """(state, context) per level, finest first, before their tanh and ReLU, from what ``trunk`` made of images."""

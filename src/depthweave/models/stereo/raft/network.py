@@ -20,6 +20,7 @@ from depthweave.models.layers.encoders import ResidualBlock, init_convolutions
 from depthweave.models.layers.fast_trunk import run_trunk
 from depthweave.models.layers.fast_update import Recurrence
 from depthweave.models.layers.update import upsample_convex
+from depthweave.models.layers.winograd import Conv3x3
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.raft.config import RaftConfig
 from depthweave.models.stereo.raft.encoders import ContextNet, FeatureNet
@@ -75,9 +76,7 @@ class RaftStereo(PretrainedNetwork):
             slow_fast=config.slow_fast,
             upsample=config.factor,
         )
-        self.context_zqr_convs = nn.ModuleList(
-            nn.Conv2d(hidden, 3 * hidden, 3, padding=1) for _ in range(config.gru_levels)
-        )
+        self.context_zqr_convs = nn.ModuleList(Conv3x3(hidden, 3 * hidden) for _ in range(config.gru_levels))
         init_convolutions(self.cnet)
         if config.shared_backbone:
             self.conv2 = nn.Sequential(
