@@ -1,6 +1,6 @@
 """Layers that several networks share: fast paths against their plain twins, formulas against values by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 
 import pytest
@@ -9,20 +9,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
-from depthweave.models.layers import winograd
+from depthweave.models.layers import strips as room
 from depthweave.models.layers.correlation import RowCorrelation
 from depthweave.models.layers.dinov2 import SIZES, TABLE_SIDE, VisionTransformer, encoder_of, transformer_size
 from depthweave.models.layers.dpt import DptDecoder, resize_aligned
 from depthweave.models.layers.encoders import Norm, Trunk, conv_norm
 from depthweave.models.layers.fast_trunk import run_trunk
 from depthweave.models.layers.fast_update import Recurrence
+from depthweave.models.layers.strips import each_strip, saves_time, strips
 from depthweave.models.layers.update import UpdateBlock, upsample_convex
-from depthweave.models.layers.winograd import RowWinograd, convolve, saves_time, strips
+from depthweave.models.layers.winograd import RowWinograd, convolve
 
 
-@pytest.fixture(params=[winograd.STRIP_BYTES, 1 << 12], ids=["one strip", "many strips"])
+@pytest.fixture(params=[room.STRIP_BYTES, 1 << 12], ids=["one strip", "many strips"])
 def _strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(winograd, "STRIP_BYTES", request.param)
+    monkeypatch.setattr(room, "STRIP_BYTES", request.param)
 
 
 @pytest.fixture
@@ -73,17 +74,17 @@ def test_what_happens_around_a_winograd_convolution(height: int) -> None:
     found = RowWinograd(weight)(x, before=lambda strip: strip.abs() + 1, after=double)
     close(found, 2 * direct(x.abs() + 1, weight))
     assert torch.equal(x, kept)
-    assert [row for first, last in rows for row in range(first, last)] == list(range(height))
+    assert [row for first, last in sorted(rows) for row in range(first, last)] == list(range(height))
     if height == 64:
-        assert (len(rows) > 1) == (winograd.STRIP_BYTES == 1 << 12)
+        assert (len(rows) > 1) == (room.STRIP_BYTES == 1 << 12)
 
 
 @pytest.mark.usefixtures("generator")
 def test_rounding_of_a_winograd_convolution_stays_small() -> None:
-    """A direct one has 2e-7; ten products for eight rows 4e-6."""
+    """A direct one has 2e-7; ten products for eight rows 3e-6."""
     weight, x = torch.randn(64, 128, 3, 3), torch.randn(48, 40, 128)
     exact = direct(x, weight)
-    assert (RowWinograd(weight)(x) - exact).square().mean().sqrt() < 8e-6 * exact.std()
+    assert (RowWinograd(weight)(x) - exact).square().mean().sqrt() < 5e-6 * exact.std()
 
 
 @pytest.mark.usefixtures("generator")
@@ -117,7 +118,7 @@ def test_strips_cover_all_rows_in_nearly_equal_parts() -> None:
         assert min(heights) > 0
         assert all(rows % multiple == 0 for rows in heights[:-1])
         assert heights[0] == max(heights)
-        assert heights[0] <= multiple or heights[0] * row <= winograd.STRIP_BYTES
+        assert heights[0] <= multiple or heights[0] * row <= room.STRIP_BYTES
         assert len(found) == 1 or heights[0] - heights[-1] < multiple * len(found)
 
 
@@ -239,8 +240,12 @@ def test_correlation_is_what_sampling_a_grid_gives(stored_bytes: int) -> None:
 
 def test_a_large_volume_is_not_kept() -> None:
     left = torch.randn(1, 4, 3, 10)
-    assert RowCorrelation(left, left, levels=2, stored_bytes=3 * 8 * 10 * 10)._stored is not None
-    assert RowCorrelation(left, left, levels=2, stored_bytes=3 * 8 * 10 * 10 - 1)._stored is None
+    stored = RowCorrelation(left, left, levels=2)._stored
+    assert stored is not None
+    # The second level has half the columns, and both have a margin.
+    size = sum(level.numel() for level in stored) * 4
+    assert RowCorrelation(left, left, levels=2, stored_bytes=2 * size)._stored is not None
+    assert RowCorrelation(left, left, levels=2, stored_bytes=size // 2)._stored is None
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf, 3e38, -1e9])
@@ -356,3 +361,33 @@ def test_a_decoder_enlarges_the_finest_map_by_its_factor() -> None:
     torch.testing.assert_close(doubled, resize_aligned(plain, (24, 40)))  # only a 1x1 convolution follows
     assert decoder.head(doubled, (42, 70)).shape == (1, 1, 42, 70)
     assert not hasattr(DptDecoder(size, head=False).scratch, "output_conv1")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 12])
+def test_every_strip_is_worked_on_once_whatever_the_threads(threads: int, count: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        done: list[tuple[int, int]] = []
+        modes: list[bool] = []
+
+        def work(parts: Sequence[tuple[int, int]]) -> None:
+            modes.append(torch.is_inference_mode_enabled())
+            done.extend(parts)
+
+        with torch.inference_mode():
+            each_strip([(row, row + 1) for row in range(count)], work)
+        assert sorted(done) == [(row, row + 1) for row in range(count)]
+        assert all(modes)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_failure_in_a_strip_comes_out() -> None:
+    def work(parts: Sequence[tuple[int, int]]) -> None:
+        raise ValueError(parts[0])
+
+    with pytest.raises(ValueError, match="0"), torch.no_grad():
+        each_strip([(row, row + 1) for row in range(8)], work)

@@ -51,7 +51,10 @@ class RowCorrelation:
         self._shape = (b, h, w)
         row_bytes = 8 * w * (self._right.shape[1] + 2 * _MARGIN)
         self._rows = b * h if b * h * row_bytes <= stored_bytes else max(1, stored_bytes // 16 // row_bytes)
-        self._stored = self._volume(slice(None)) if self._rows == b * h else None
+        self._stored: list[Tensor] | None = None
+        if self._rows == b * h:
+            self._stored = self._volume(slice(None))
+            del self._left, self._right
 
     def around(self, disparity: Float[Tensor, "b 1 h w"], radius: int) -> Float[Tensor, "b k h w"]:
         """Samples at k + (x - d) / 2^i for level i (outer) and k = -radius..radius (inner); d in px of the features."""

@@ -74,15 +74,12 @@ class _FastUpdate:
         self._grus = [_FastGru(gru, terms) for gru, terms in zip(block.grus, context, strict=False)]
         self._order = block.order
         self._encoder = block.encoder
-        self._matched = RowWinograd(block.encoder.convc2.weight, block.encoder.convc2.bias)
-        second = block.encoder.moving()[2]
-        self._moved = RowWinograd(second.weight, second.bias)
         self._motion = RowWinograd(block.encoder.conv.weight, block.encoder.conv.bias)
         self._widen = RowWinograd(block.head.conv1.weight, block.head.conv1.bias)
         self._last = block.head.last()
         height, width, _ = self.states[0].shape
         self._wide = self.states[0].new_empty(height, width, self._widen.channels)
-        self._both = self.states[0].new_empty(height, width, self._matched.channels + self._moved.channels)
+        self._both = self.states[0].new_empty(height, width, block.encoder.conv.in_channels)
 
     def step(self, correlation: Float[Tensor, "k h w"], disparity: Float[Tensor, "1 h w"]) -> Float[Tensor, "1 h w"]:
         for level in self._order:
@@ -100,12 +97,13 @@ class _FastUpdate:
 
     def _encode(self, correlation: Tensor, disparity: Tensor, out: Tensor) -> None:
         encoder, both = self._encoder, self._both
-        weight, bias, _ = encoder.moving()
+        weight, bias, second = encoder.moving()
         matched = _pointwise(correlation.permute(1, 2, 0), encoder.convc1).relu_()
         moved = conv_rows(disparity.permute(1, 2, 0), weight, bias, padding=(3, 3)).relu_()
-        half, seen = self._matched.channels, self._motion.channels
-        self._matched(matched, after=_rectify_into(both[..., :half]))
-        self._moved(moved, after=_rectify_into(both[..., half:]))
+        half, seen = encoder.convc2.out_channels, self._motion.channels
+        # With so few channels the transforms would take what they save.
+        for image, conv, place in ((matched, encoder.convc2, both[..., :half]), (moved, second, both[..., half:])):
+            torch.clamp(conv_rows(image, conv.weight, conv.bias, padding=(1, 1)), min=0, out=place)
         self._motion(both, after=_rectify_into(out[..., :seen]))
         out[..., seen:] = encoder.tail(disparity).permute(1, 2, 0)
 
@@ -129,13 +127,11 @@ class _FastGru:
 
     def __init__(self, gru: ConvGru, context: Float[Tensor, "c3 h w"]) -> None:
         weight, bias = gru.gates()
-        assert gru.convq.bias is not None
-        self._gates = RowWinograd(weight)
-        self._candidate = RowWinograd(gru.convq.weight)
+        self._gates = RowWinograd(weight, bias)
+        self._candidate = RowWinograd(gru.convq.weight, gru.convq.bias)
         terms = context.permute(1, 2, 0)
         split = weight.shape[0]
-        self._gate_terms = (terms[..., :split] + bias).contiguous()
-        self._candidate_terms = (terms[..., split:] + gru.convq.bias).contiguous()
+        self._gate_terms, self._candidate_terms = terms[..., :split].contiguous(), terms[..., split:].contiguous()
         height, width, _ = terms.shape
         self._input = terms.new_empty(height, width, weight.shape[1])
         self._gate = terms.new_empty(height, width, split)

@@ -39,8 +39,8 @@ _RENAMED = (
 def from_official(
     state: Mapping[str, Tensor],
     *,
-    max_depth_m: float | None = None,
-    taps: tuple[int, int, int, int] | None = None,
+    max_depth_m: Any = None,
+    taps: Any = None,
 ) -> DepthAnything:
     """The network of its authors' state dict.
 
@@ -49,11 +49,10 @@ def from_official(
         max_depth_m, taps: see `DepthAnythingConfig`; nothing in the tensors tells a metric model, or one of V1.
 
     Raises:
-        WrongInput: tensors are missing, unexpected or of another shape.
+        WrongInput: tensors are missing, unexpected or of another shape, or values of another kind.
     """
-    config = DepthAnythingConfig(
-        encoder_of(state, "pretrained."), taps, None if max_depth_m is None else float(max_depth_m)
-    )
+    deepest = float(max_depth_m) if isinstance(max_depth_m, int) else max_depth_m
+    config = DepthAnythingConfig(encoder_of(state, "pretrained."), taps, deepest)
     return DepthAnything.from_state(config, state)
 
 
