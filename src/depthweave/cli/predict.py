@@ -29,7 +29,8 @@ def command(
     from depthweave.pipelines.load import load
 
     matcher = load(model, **{"task": "stereo", "device": device, **parse_settings(settings)})
-    matcher.max_disparity = max_disparity
+    if max_disparity is not None:
+        matcher.max_disparity = max_disparity
     require_output_folder(output)
     found = predict(matcher, benchmark, root, output, benchmark_options=parse_settings(reader), limit=limit)
     for key, sentence in found.failed.items():
