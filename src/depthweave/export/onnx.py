@@ -17,10 +17,9 @@ from torch.nn import functional as F
 
 from depthweave import __version__, io
 from depthweave.errors import ExportFailed, MissingLibrary, WrongInput
-from depthweave.models.layers.dinov2 import VisionTransformer
+from depthweave.models.layers.dinov2 import IMAGENET_MEAN, IMAGENET_STD, VisionTransformer
 from depthweave.models.mono.depth_anything.network import DepthAnything
 from depthweave.models.mono.estimate import normalized
-from depthweave.models.mono.estimators import IMAGENET_MEAN, IMAGENET_STD
 from depthweave.models.registry import ModelCard
 from depthweave.pipelines.mono import MonoEstimator
 from depthweave.pipelines.network_stereo import NetworkMatching, network_settings
@@ -71,8 +70,7 @@ def export_model(
         return export_stereo(matching.network, path, height=height, width=width, card=model.card, **chosen)
     network = getattr(model.estimating, "network", None)
     if not isinstance(network, DepthAnything):
-        name = type(model.estimating).__name__ if model.card is None else model.card.name
-        raise WrongInput(f"{name} runs on another library's network; of mono models export depth-anything-v2-*.")
+        raise WrongInput(f"{model.name} runs on another library's network; of mono models export depth-anything-v2-*.")
     unknown = [name for name, value in settings.items() if value is not None]
     if unknown:
         raise WrongInput(f"a network for single pictures has no {' and no '.join(unknown)}; leave it away.")

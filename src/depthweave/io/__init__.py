@@ -2,7 +2,7 @@
 
 from depthweave.io.calibration import StereoCalibration, read_calibration, write_calibration
 from depthweave.io.exr import read_exr, write_exr
-from depthweave.io.files import atomic_path, natural_key, require_file, require_folder
+from depthweave.io.files import atomic_path, natural_key, read_json, require_file, require_folder
 from depthweave.io.image import IMAGE_SUFFIXES, is_image, read_image, write_image
 from depthweave.io.manifest import discard_result, read_manifest, write_manifest
 from depthweave.io.npz import MapFile, MapKind, read_npz, write_npz
@@ -28,6 +28,7 @@ __all__ = [
     "read_exr",
     "read_glb",
     "read_image",
+    "read_json",
     "read_kitti_png",
     "read_manifest",
     "read_npz",

@@ -1,11 +1,13 @@
 """Paths: inputs that must exist, outputs that appear whole or not at all."""
 
+import json
 import os
 import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from depthweave.errors import NotWritable, WrongFile
 
@@ -44,6 +46,23 @@ def require_folder(path: AnyPath) -> Path:
     if not folder.is_dir():
         raise WrongFile(f"{folder} is a file; name the folder it is in")
     return folder
+
+
+def read_json(path: AnyPath, *, remedy: str) -> Any:
+    """What a JSON file holds.
+
+    Args:
+        path: the file.
+        remedy: what to do about a damaged one, the end of the error's sentence.
+
+    Raises:
+        WrongFile: nothing stands there, or no JSON.
+    """
+    file = require_file(path)
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WrongFile(f"{file} is damaged ({error}); {remedy}") from error
 
 
 def natural_key(path: AnyPath) -> tuple[tuple[int, int | str], ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from depthweave import __version__
 from depthweave.errors import WrongFile, WrongInput
-from depthweave.io.files import AnyPath, atomic_path, require_folder
+from depthweave.io.files import AnyPath, atomic_path, read_json, require_folder
 
 MANIFEST_NAME = "result.json"
 _FORMAT = "depthweave-result"
@@ -79,10 +79,7 @@ def read_manifest(folder: AnyPath) -> dict[str, Any]:
     file = require_folder(folder) / MANIFEST_NAME
     if not file.is_file():
         raise WrongFile(f"{Path(folder)} has no {MANIFEST_NAME}; give a folder that depthweave has written")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WrongFile(f"{file} is damaged ({error}); run the command again") from error
+    content = read_json(file, remedy="run the command again")
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise WrongFile(f"{file} was not written by depthweave; give a folder that was")
     if content.get("version") != _VERSION:

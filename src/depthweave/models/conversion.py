@@ -56,10 +56,7 @@ def read_hub(family: str, folder: io.files.AnyPath) -> PretrainedNetwork:
     converter = _hub_converter(family)
     description, weights = Path(folder) / CONFIG_NAME, Path(folder) / WEIGHTS_NAME
     io.require_file(weights)
-    try:
-        config = json.loads(io.require_file(description).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WrongFile(f"{description} is damaged ({error}); get it again") from error
+    config = io.read_json(description, remedy="get it again")
     if isinstance(config, dict) and "family" in config:
         raise WrongFile(f"{folder} is a folder of depthweave already; load it, or choose another layout with --to")
     try:

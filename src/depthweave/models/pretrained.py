@@ -18,16 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from depthweave import io
 from depthweave.errors import NotWritable, WrongFile, WrongInput
-from depthweave.models.weights import CONFIG_NAME, WEIGHTS_NAME, download_weights, find_weights, weights_folder
-
-__all__ = [
-    "Description",
-    "PretrainedNetwork",
-    "describe",
-    "find_weights",
-    "read_checkpoint",
-    "weights_folder",
-]
+from depthweave.models.weights import CONFIG_NAME, WEIGHTS_NAME, download_weights
 
 _NAMED = 3
 """So many tensors of a list are named in a sentence."""
@@ -163,10 +154,7 @@ def describe(folder: io.files.AnyPath) -> Description:
         WrongFile: there is none, or it is not one of depthweave.
     """
     file = io.require_file(io.require_folder(folder) / CONFIG_NAME)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WrongFile(f"{file} is damaged ({error}); convert or download it again") from error
+    content = io.read_json(file, remedy="convert or download it again")
     known = {"family", "config", "origin"}
     if not isinstance(content, dict) or not isinstance(content.get("family"), str):
         raise WrongFile(f"{file} was not written by depthweave: it names no family")

@@ -8,7 +8,9 @@ from depthweave.models.registry import ModelCard
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-_HUB_INDEXES = (CONFIG_NAME, "model_index.json")
+INDEX_NAME = "model_index.json"
+"""Of a pipeline of diffusers."""
+
 _HUB_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 
@@ -33,7 +35,7 @@ def has_weights(card: ModelCard) -> bool:
         return False
     from huggingface_hub import try_to_load_from_cache
 
-    found = (try_to_load_from_cache(card.source, name, revision=card.revision) for name in _HUB_INDEXES)
+    found = (try_to_load_from_cache(card.source, name, revision=card.revision) for name in (CONFIG_NAME, INDEX_NAME))
     folders = [Path(path).parent for path in found if isinstance(path, str)]
     return any(next(folder.rglob(pattern), None) for folder in folders for pattern in _HUB_WEIGHTS)
 

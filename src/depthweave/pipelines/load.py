@@ -27,7 +27,7 @@ from depthweave.models.pretrained import Description, PretrainedNetwork, describ
 from depthweave.models.registry import DEFAULT_MONO, DEFAULT_STEREO, ModelCard, Task, find_model, list_models
 from depthweave.models.weights import CONFIG_NAME, converted_weights, download_weights, find_weights
 from depthweave.pipelines import mono
-from depthweave.pipelines.network_stereo import NetworkMatching
+from depthweave.pipelines.network_stereo import NetworkMatching, default_settings
 from depthweave.pipelines.stereo import StereoMatcher
 
 _CLASSICAL: dict[str, tuple[type[Any], type[Any]]] = {
@@ -36,7 +36,7 @@ _CLASSICAL: dict[str, tuple[type[Any], type[Any]]] = {
     "block": (BlockMatching, BlockConfig),
 }
 _ANY_DEVICE = ("block",)
-_NOT_OPTIONS = ("card", "device", "dtype", "initial")
+_NOT_OPTIONS = ("card", "device", "dtype")
 
 
 def load(
@@ -127,7 +127,7 @@ def _network(folder: Path, card: ModelCard, **how: Any) -> Any:
 def _stereo_network(
     folder: Path, kind: type[PretrainedNetwork], card: ModelCard, *, device: str, dtype: str, **options: Any
 ) -> StereoMatcher:
-    known = [*_keywords(kind.forward), *_keywords(NetworkMatching.__init__), *_keywords(StereoMatcher.__init__)]
+    known = [*default_settings(kind.forward), *_keywords(NetworkMatching.__init__), *_keywords(StereoMatcher.__init__)]
     _require_known(card.name, options, known)
     network = kind.from_pretrained(folder)
     return StereoMatcher(network, card=card, device=device, dtype=dtype, **{**card.settings, **options})

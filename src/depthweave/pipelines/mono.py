@@ -1,7 +1,5 @@
 """Single pictures: a picture in, depth or inverse depth out."""
 
-import warnings
-from contextlib import nullcontext
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -12,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from depthweave import geometry, runtime
-from depthweave.errors import DepthweaveWarning, NotFinite, WrongInput
+from depthweave.errors import WrongInput
 from depthweave.models.mono.estimate import Estimate
 from depthweave.models.registry import ModelCard
+from depthweave.pipelines.precision import compute_finite
 from depthweave.types import Camera, DepthMap, InverseDepthMap, Picture, Scale, read_picture
 
 SMALLEST_SIDE_PX = 8
@@ -78,6 +77,11 @@ class MonoEstimator:
         self.seed = self._seed(seed, otherwise=0)
         estimating.to(self.device)
 
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return type(self.estimating).__name__ if self.card is None else self.card.name
+
     @overload
     def __call__(
         self, image: Picture, *, camera: Camera | None = None, seed: int | None = None
@@ -138,7 +142,7 @@ class MonoEstimator:
         """What made a result, for its manifest."""
         card = self.card
         return {
-            "model": type(self.estimating).__name__ if card is None else card.name,
+            "model": self.name,
             "revision": card.revision if self.revision is None and card is not None else self.revision,
             "licence": None if card is None else card.licence,
             "options": asdict(self.estimating.config),
@@ -151,36 +155,20 @@ class MonoEstimator:
         if isinstance(self.estimating, Sampling):
             return otherwise if asked is None else asked
         if asked is not None:
-            name = type(self.estimating).__name__ if self.card is None else self.card.name
-            raise WrongInput(f"{name} draws no random numbers, so it takes no seed; leave it away.")
+            raise WrongInput(f"{self.name} draws no random numbers, so it takes no seed; leave it away.")
         return None
 
     def _estimate(self, picture: Float[Tensor, "3 h w"], seed: int | None) -> Estimate:
-        found = self._run(picture, seed, self.dtype)
-        if _is_finite(found):
-            return found
-        name = type(self.estimating).__name__ if self.card is None else self.card.name
-        if self.dtype != torch.float32:
-            warnings.warn(
-                f"{name} gave values that are not finite in {str(self.dtype).removeprefix('torch.')}, so this picture "
-                "was computed in float32; choose dtype='float32' (--dtype float32) to do so at once.",
-                DepthweaveWarning,
-                stacklevel=3,
-            )
-            found = self._run(picture, seed, torch.float32)
-            if _is_finite(found):
-                return found
-        raise NotFinite(
-            f"{name} gave values that are not finite in float32, so its weights are damaged or not its own; get them "
-            "again (`depthweave models` says from where)."
-        )
+        model = self.estimating
 
-    def _run(self, picture: Float[Tensor, "3 h w"], seed: int | None, dtype: torch.dtype) -> Estimate:
-        half = dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(self.device.type, dtype=dtype) if half else nullcontext():
-            if isinstance(self.estimating, Sampling) and seed is not None:
-                return self.estimating.sample(picture, seed=seed)
-            return self.estimating(picture)
+        def run() -> Estimate:
+            if isinstance(model, Sampling) and seed is not None:
+                return model.sample(picture, seed=seed)
+            return model(picture)
+
+        return compute_finite(
+            run, lambda found: found.values, name=self.name, what="picture", device=self.device, dtype=self.dtype
+        )
 
 
 def build(
@@ -217,10 +205,6 @@ def build(
     estimating = hub.read_estimator(folder, {**card.settings, **options}, family=card.family)
     commit = folder.name if folder.parent.name == "snapshots" else None
     return MonoEstimator(estimating, seed=seed, card=card, revision=commit, device=device, dtype=dtype)
-
-
-def _is_finite(found: Estimate) -> bool:
-    return bool(torch.isfinite(found.values).all())
 
 
 def _require_size(height: int, width: int) -> None:

@@ -1,9 +1,7 @@
 """Stereo networks as matchers: any size, any number type, values that can be relied on."""
 
 import inspect
-import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -13,7 +11,8 @@ from torch import Tensor, nn
 
 from depthweave import images, runtime
 from depthweave.classical import Match, left_right_difference, match_confidence
-from depthweave.errors import DepthweaveWarning, NotFinite, WrongInput
+from depthweave.errors import WrongInput
+from depthweave.pipelines.precision import compute_finite
 
 _PLAIN = (bool, int, float, str, tuple)
 
@@ -144,29 +143,15 @@ class NetworkMatching:
         start = None
         if initial is not None:
             start, _ = images.pad_to_multiple(initial[None, None], self.multiple)
-        dtype = self.number_type(left.device)
-        found = images.unpad(self._forward(padded, start, dtype), padding)
-        if dtype != torch.float32 and not bool(torch.isfinite(found).all()):
-            half = str(dtype).removeprefix("torch.")
-            warnings.warn(
-                f"{self.name} gave values that are not finite in {half}, so this pair was computed "
-                "in float32; choose dtype='float32' (--dtype float32) to do so at once.",
-                DepthweaveWarning,
-                stacklevel=2,
-            )
-            found = images.unpad(self._forward(padded, start, torch.float32), padding)
-        if not bool(torch.isfinite(found).all()):
-            raise NotFinite(
-                f"{self.name} gave values that are not finite in float32 too, so its weights are "
-                "damaged or not its own; get or convert them again (`depthweave models` says from where)."
-            )
-        return found
-
-    def _forward(self, views: Tensor, start: Tensor | None, dtype: torch.dtype) -> Float[Tensor, "h w"]:
-        half = dtype != torch.float32
-        with torch.inference_mode(), torch.autocast(views.device.type, dtype=dtype) if half else nullcontext():
-            found: Tensor = self.network(views[:1], views[1:], initial=start, **self.config.settings)
-        return found[0, 0].to(torch.float32)
+        found = compute_finite(
+            lambda: self.network(padded[:1], padded[1:], initial=start, **self.config.settings),
+            lambda answer: images.unpad(answer[0, 0], padding),
+            name=self.name,
+            what="pair",
+            device=left.device,
+            dtype=self.number_type(left.device),
+        )
+        return images.unpad(found[0, 0].to(torch.float32), padding)
 
 
 def network_settings(network: StereoNetwork, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,9 +160,7 @@ def network_settings(network: StereoNetwork, asked: Mapping[str, Any]) -> dict[s
     Raises:
         WrongInput: a setting that its forward does not have, of another type, or a number of steps below 1.
     """
-    parameters = inspect.signature(network.forward).parameters.values()
-    # What is None or has no default is no setting: initial, or a place to put intermediate values.
-    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, _PLAIN)}
+    defaults = default_settings(network.forward)
     given = {name: value for name, value in asked.items() if value is not None}
     unknown = [name for name in given if name not in defaults]
     if unknown:
@@ -189,3 +172,12 @@ def network_settings(network: StereoNetwork, asked: Mapping[str, Any]) -> dict[s
     if given.get("iterations", 1) < 1:
         raise WrongInput(f"{given['iterations']} iterations give no answer; choose at least 1.")
     return defaults | given
+
+
+def default_settings(forward: Callable[..., Any]) -> dict[str, Any]:
+    """Settings of a network's forward: keywords with a plain default.
+
+    What is None or has no default is none: ``initial``, or a place to put intermediate values.
+    """
+    parameters = inspect.signature(forward).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, _PLAIN)}

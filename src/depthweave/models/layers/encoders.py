@@ -4,6 +4,7 @@ Source: Teed and Deng, "RAFT", ECCV 2020; Lipson et al., "RAFT-Stereo", 3DV 2021
 the official ones.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from depthweave.models.layers.winograd import convolve
+from depthweave.models.layers.winograd import Conv3x3, convolve
 
 Norm = Literal["batch", "instance"]
 
@@ -106,6 +107,42 @@ class Trunk(nn.Module):
 def stage(channels_in: int, channels: int, norm: Norm, stride: int) -> nn.Sequential:
     """Two residual blocks, the first of which may halve the size."""
     return nn.Sequential(ResidualBlock(channels_in, channels, norm, stride), ResidualBlock(channels, channels, norm))
+
+
+class ContextTrunk(Trunk):
+    """A trunk with first states and contexts of a recurrent part, at three levels.
+
+    Args:
+        norm: kind of normalisation.
+        widths: channels of the three stages.
+        hidden: channels of every state and context.
+        downsample: number of halvings before the finest level.
+    """
+
+    def __init__(self, norm: Norm, widths: tuple[int, int, int], hidden: int, downsample: int) -> None:
+        super().__init__(norm, widths, downsample)
+        wide = widths[2]
+        self.layer4 = stage(wide, wide, norm, 2)
+        self.layer5 = stage(wide, wide, norm, 2)
+
+        def refined() -> nn.Sequential:
+            return nn.Sequential(ResidualBlock(wide, wide, norm), Conv3x3(wide, hidden))
+
+        self.outputs08 = nn.ModuleList(refined() for _ in range(2))
+        self.outputs16 = nn.ModuleList(refined() for _ in range(2))
+        self.outputs32 = nn.ModuleList(Conv3x3(wide, hidden) for _ in range(2))
+
+    def levels(self, trunk: Float[Tensor, "b c h w"], count: int = 3) -> list[Tensor]:
+        """What the trunk made of images and its halvings, finest first."""
+        found = [trunk]
+        for halving in (self.layer4, self.layer5)[: count - 1]:
+            found.append(halving(found[-1]))
+        return found
+
+    def heads(self, levels: Sequence[Float[Tensor, "b c _ _"]]) -> list[tuple[Tensor, Tensor]]:
+        """(state, context) per level, finest first, before their tanh and ReLU."""
+        outputs = (self.outputs08, self.outputs16, self.outputs32)
+        return [(state(level), context(level)) for level, (state, context) in zip(levels, outputs, strict=False)]
 
 
 def init_convolutions(module: nn.Module) -> None:

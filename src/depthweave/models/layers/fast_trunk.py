@@ -66,12 +66,15 @@ def run_trunk(trunk: Trunk, images: Float[Tensor, "b 3 h w"], spare: Spare | Non
     if not saves_time(images):
         return trunk.trunk(images)
     spare = Spare() if spare is None else spare
-    found = []
-    for image in images:
+    found: Tensor | None = None
+    for index, image in enumerate(images):
         features = _run_one(trunk, image.permute(1, 2, 0).contiguous(), spare)
-        found.append(features.clone())
+        if found is None:
+            found = features.new_empty(len(images), *features.shape)
+        found[index] = features
         spare.give(features)
-    return torch.stack(found).permute(0, 3, 1, 2)
+    assert found is not None
+    return found.permute(0, 3, 1, 2)
 
 
 def _run_one(trunk: Trunk, x: Float[Tensor, "h w 3"], spare: Spare) -> Float[Tensor, "_ _ _"]:

@@ -45,10 +45,18 @@ class Recurrence:
     @property
     def states(self) -> list[Tensor]:
         """Finest first, (b, c, h, w); the next step may change them in place."""
+        return [self._level(level) for level in range(len(self._states))]
+
+    @property
+    def finest(self) -> Float[Tensor, "b c h w"]:
+        """The first of `states`."""
+        return self._level(0)
+
+    def _level(self, level: int) -> Tensor:
         if self._fast is None:
-            return self._states
-        levels = zip(*(fast.states for fast in self._fast), strict=True)
-        return [torch.stack(level).permute(0, 3, 1, 2) for level in levels]
+            return self._states[level]
+        images = [fast.states[level] for fast in self._fast]
+        return as_batch(images[0]) if len(images) == 1 else torch.stack(images).permute(0, 3, 1, 2)
 
     def step(
         self, correlation: Float[Tensor, "b k h w"], disparity: Float[Tensor, "b 1 h w"]

@@ -5,12 +5,14 @@ Parameter names are the official ones; 08, 16 and 32 in them are historical, lev
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from depthweave.models.layers.correlation import RowCorrelation
 from depthweave.models.layers.dpt import resize_aligned
 from depthweave.models.layers.winograd import Conv3x3
 
@@ -202,6 +204,23 @@ class UpdateBlock(RecurrentBlock):
     def head(self) -> DisparityHead:
         """Under its official name."""
         return self.disp_head
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A pair after its encoders: everything that the iterations need.
+
+    Attributes:
+        states: first states, finest first.
+        context: terms of z, r and q per level.
+        correlation: of the pair's features.
+        disparity: where the iterations start, px of the finest level.
+    """
+
+    states: list[Tensor]
+    context: list[Tensor]
+    correlation: RowCorrelation
+    disparity: Float[Tensor, "b 1 h w"]
 
 
 def upsample_convex(

@@ -185,7 +185,10 @@ def convolve(
     if stride == 1 and weight.shape[1] >= FEWEST_CHANNELS and weight.shape[2:] == (3, 3) and saves_time(x):
         kernel = RowWinograd(weight, bias)
         images = x.permute(0, 2, 3, 1).contiguous()
-        return torch.stack([kernel(image) for image in images]).permute(0, 3, 1, 2)
+        found = images.new_empty(*images.shape[:3], kernel.channels)
+        for image, place in zip(images, found, strict=True):
+            kernel(image, out=place)
+        return found.permute(0, 3, 1, 2)
     return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2)
 
 

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from depthweave.errors import WrongInput
+from depthweave.models.layers.dinov2 import IMAGENET_MEAN, IMAGENET_STD
 from depthweave.models.mono.estimate import Estimate, covering_size, nearest_size, normalized, resized
 from depthweave.types import Scale
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
 Settings = TypeVar("Settings")

@@ -6,7 +6,6 @@ with random numbers.
 """
 
 import importlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from torch import nn
 
+from depthweave import io
 from depthweave.errors import MissingLibrary, MissingWeights, UnknownModel, WrongFile, WrongInput
 from depthweave.models.conversion import read_hub
 from depthweave.models.mono.depth_anything import DepthAnything
@@ -33,13 +33,13 @@ from depthweave.models.mono.estimators import (
 )
 from depthweave.models.mono.marigold import MarigoldEstimator, MarigoldSettings
 from depthweave.models.pretrained import PretrainedNetwork
-from depthweave.models.weights import download_weights
+from depthweave.models.weights import CONFIG_NAME, INDEX_NAME, download_weights
 
 Options = Mapping[str, Any]
 HubEstimator = DepthAnythingEstimator | MidasEstimator | ZoeDepthEstimator | DepthProEstimator | MarigoldEstimator
 S = TypeVar("S")
 
-CONFIG, INDEX, PREPARATION = "config.json", "model_index.json", "preprocessor_config.json"
+CONFIG, INDEX, PREPARATION = CONFIG_NAME, INDEX_NAME, "preprocessor_config.json"
 MARIGOLD = "MarigoldDepthPipeline"
 MARIGOLD_FILES = ("*.json", "*.txt", "*/model.safetensors", "*/diffusion_pytorch_model.safetensors")
 
@@ -233,10 +233,7 @@ def _stated_preparation(saved: SavedModel) -> dict[str, Any]:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WrongFile(f"{file} is damaged ({error}); get it again.") from error
+    content = io.read_json(file, remedy="get it again.")
     if not isinstance(content, dict):
         raise WrongFile(f"{file} is not the description of a model; get it again.")
     return content

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from depthweave.models.layers.dinov2 import PATCH_PX, Tap, TransformerSize, VisionTransformer
 from depthweave.models.layers.dpt import DptDecoder, resize_aligned
-from depthweave.models.layers.encoders import Norm, ResidualBlock, Trunk, conv_norm, make_norm, relu, stage
-from depthweave.models.layers.winograd import Conv3x3
+from depthweave.models.layers.encoders import ContextTrunk, Norm, Trunk, conv_norm, make_norm, relu
 
 LARGEST_SIDE_PX = 2688
 """The transformer never sees a longer side than this."""
@@ -129,7 +128,7 @@ class FeatureNet(Trunk):
         return self.conv2(trunk + self.convd(monocular))
 
 
-class ContextNet(Trunk):
+class ContextNet(ContextTrunk):
     """First states and contexts of the recurrent part, at 1/4, 1/8 and 1/16.
 
     Args:
@@ -139,18 +138,8 @@ class ContextNet(Trunk):
     """
 
     def __init__(self, monocular: int, widths: tuple[int, int, int], hidden: int) -> None:
-        super().__init__("batch", widths, downsample=2)
-        wide = widths[2]
-        self.layer4 = stage(wide, wide, "batch", 2)
-        self.layer5 = stage(wide, wide, "batch", 2)
-        self.conv08, self.conv16, self.conv32 = (DepthConv(monocular, wide, "batch") for _ in range(3))
-
-        def refined() -> nn.Sequential:
-            return nn.Sequential(ResidualBlock(wide, wide, "batch"), Conv3x3(wide, hidden))
-
-        self.outputs08 = nn.ModuleList(refined() for _ in range(2))
-        self.outputs16 = nn.ModuleList(refined() for _ in range(2))
-        self.outputs32 = nn.ModuleList(Conv3x3(wide, hidden) for _ in range(2))
+        super().__init__("batch", widths, hidden, downsample=2)
+        self.conv08, self.conv16, self.conv32 = (DepthConv(monocular, widths[2], "batch") for _ in range(3))
 
     def forward(
         self, trunk: Float[Tensor, "b k h4 w4"], monocular: tuple[Tensor, Tensor, Tensor]
@@ -161,20 +150,9 @@ class ContextNet(Trunk):
             trunk: what the trunk makes of normalised images.
             monocular: the foundation model's context features.
         """
-        fine = trunk
-        middle = self.layer4(fine)
-        coarse = self.layer5(middle)
-        found = []
-        for level, features, conv, outputs in zip(
-            (fine, middle, coarse),
-            monocular,
-            (self.conv08, self.conv16, self.conv32),
-            (self.outputs08, self.outputs16, self.outputs32),
-            strict=True,
-        ):
-            informed = level + self._drop_path(conv(features))
-            found.append((outputs[0](informed), outputs[1](informed)))
-        return found
+        convolutions = (self.conv08, self.conv16, self.conv32)
+        levels = zip(self.levels(trunk), monocular, convolutions, strict=True)
+        return self.heads([level + self._drop_path(conv(features)) for level, features, conv in levels])
 
     def _drop_path(self, x: Tensor) -> Tensor:
         """In training, leave the monocular features of a sample out now and then (Huang et al., ECCV 2016)."""

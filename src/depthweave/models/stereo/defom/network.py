@@ -16,11 +16,11 @@ from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 from depthweave.models.layers.correlation import STORED_BYTES, RowCorrelation
-from depthweave.models.layers.dinov2 import transformer_size
+from depthweave.models.layers.dinov2 import IMAGENET_MEAN, IMAGENET_STD, transformer_size
 from depthweave.models.layers.encoders import init_convolutions
 from depthweave.models.layers.fast_trunk import Spare, run_trunk
 from depthweave.models.layers.fast_update import Recurrence
-from depthweave.models.layers.update import RecurrentBlock, UpdateBlock, upsample_convex
+from depthweave.models.layers.update import Encoded, RecurrentBlock, UpdateBlock, upsample_convex
 from depthweave.models.layers.winograd import Conv3x3
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.defom.config import DefomConfig
@@ -30,25 +30,6 @@ from depthweave.models.stereo.defom.trace import Trace, trace_encoders, trace_st
 DOWNSAMPLE = 4
 LARGEST_FACTOR = 6.0
 SMALLEST_START = 0.01
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A pair after its encoders: everything that the iterations need.
-
-    Attributes:
-        states: first states of the three levels, finest first.
-        context: terms of z, r and q per level.
-        correlation: of the pair's features.
-        disparity: where the iterations start, px at 1/4.
-    """
-
-    states: list[Tensor]
-    context: list[Tensor]
-    correlation: RowCorrelation
-    disparity: Float[Tensor, "b 1 h w"]
 
 
 @dataclass(frozen=True)
@@ -220,7 +201,7 @@ class DefomStereo(PretrainedNetwork):
                 path.append(disparity)
                 if iteration in (0, scale_iterations):
                     trace_step(trace, "scale" if scaling else "delta", seen, before, update, recurrence.states)
-            yield Step(recurrence.block, recurrence.states[0], disparity)
+            yield Step(recurrence.block, recurrence.finest, disparity)
         if trace is not None:
             trace["lowres_disp"] = torch.cat(path, 1)
 

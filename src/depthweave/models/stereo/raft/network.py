@@ -19,29 +19,12 @@ from depthweave.models.layers.correlation import STORED_BYTES, RowCorrelation
 from depthweave.models.layers.encoders import ResidualBlock, init_convolutions
 from depthweave.models.layers.fast_trunk import run_trunk
 from depthweave.models.layers.fast_update import Recurrence
-from depthweave.models.layers.update import upsample_convex
+from depthweave.models.layers.update import Encoded, upsample_convex
 from depthweave.models.layers.winograd import Conv3x3
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.raft.config import RaftConfig
 from depthweave.models.stereo.raft.encoders import ContextNet, FeatureNet
 from depthweave.models.stereo.raft.update import FlowUpdateBlock
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A pair after its encoders: everything that the iterations need.
-
-    Attributes:
-        states: first states, finest first.
-        context: terms of z, r and q per level.
-        correlation: of the pair's features.
-        disparity: where the iterations start, px of the finest level.
-    """
-
-    states: list[Tensor]
-    context: list[Tensor]
-    correlation: RowCorrelation
-    disparity: Float[Tensor, "b 1 h w"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +149,7 @@ class RaftStereo(PretrainedNetwork):
             disparity = disparity.detach()
             seen = encoded.correlation.around(disparity, self.config.radius)
             disparity = disparity + recurrence.step(seen, disparity).float()
-            yield Step(recurrence.states[0], disparity)
+            yield Step(recurrence.finest, disparity)
 
     def _upsample(self, step: Step) -> Tensor:
         mask = self.update_block.upsampling_mask(step.state)
