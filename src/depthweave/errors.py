@@ -45,6 +45,10 @@ class NotFinite(DepthweaveError, ArithmeticError):
     """A network answered with values that are not finite, in float32 too."""
 
 
+class SceneFailed(DepthweaveError):
+    """A scene could not be drawn, rendered or written; the sentence names its number."""
+
+
 class ExportFailed(DepthweaveError):
     """An exported file is not valid or does not answer as the network does."""
 

@@ -7,6 +7,7 @@ import pytest
 
 from depthweave.cli.main import run
 from depthweave.worlds import RenderedPair, render_pair, still_life
+from depthweave.worlds.files import save_pair
 
 
 @dataclass(frozen=True)
@@ -50,5 +51,5 @@ def world() -> RenderedPair:
 @pytest.fixture
 def pair(world: RenderedPair, tmp_path: Path) -> Path:
     """A folder with left.png, right.png and calib.txt of a 64x48 pair."""
-    world.save(tmp_path)
+    save_pair(world, tmp_path)
     return tmp_path

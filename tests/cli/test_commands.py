@@ -68,7 +68,7 @@ def test_swapped_views_are_warned_of(cli: Cli, tmp_path: Path) -> None:
     from depthweave import images
     from depthweave.worlds import render_pair, still_life
 
-    larger = render_pair(still_life(width=256, height=192), samples=1)
+    larger = render_pair(still_life(width=256, height=192))
     for name, view in (("l", larger.pair.left), ("r", larger.pair.right)):
         io.write_image(tmp_path / f"{name}.png", images.image_from_tensor(view))
     found = cli("stereo", tmp_path / "r.png", tmp_path / "l.png", "-o", tmp_path / "out")

@@ -11,7 +11,7 @@ from depthweave.worlds import RenderedPair, render_pair, still_life
 
 @pytest.fixture(scope="module")
 def world() -> RenderedPair:
-    return render_pair(still_life(width=320, height=240), samples=1)
+    return render_pair(still_life(width=320, height=240))
 
 
 def test_a_good_pair_raises_no_doubt(world: RenderedPair) -> None:

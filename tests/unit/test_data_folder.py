@@ -80,6 +80,32 @@ def test_one_pair_in_the_root(tmp_path: Path) -> None:
     assert (item.read_truth().disparity == 2).all()
 
 
+@pytest.mark.parametrize(
+    ("left", "truth", "mask", "right_truth"),
+    [
+        ("left/a.png", "disparity/a.pfm", "mask0nocc/a.png", "disparity_right/a.pfm"),
+        ("a/left.png", "a/disparity.pfm", "a/mask0nocc.png", "a/disparity_right.pfm"),
+    ],
+)
+def test_truth_of_the_right_picture(tmp_path: Path, left: str, truth: str, mask: str, right_truth: str) -> None:
+    picture(tmp_path / left)
+    picture(tmp_path / left.replace("left", "right"))
+    io.write_pfm(tmp_path / truth, disparity(3))
+    (item,) = open_benchmark("folder", tmp_path)
+    assert item.read_truth().right_disparity is None
+    assert set(item.read_truth().regions) == {"all"}
+    known = np.arange(320).reshape(16, 20) % 7 != 0
+    io.write_pfm(tmp_path / right_truth, disparity(4), known)
+    (tmp_path / mask).parent.mkdir(exist_ok=True)
+    io.write_image(tmp_path / mask, np.where(known, 255, 128).astype(np.uint8))
+    found = item.read_truth()
+    assert found.right_disparity is not None
+    assert found.right_valid is not None
+    np.testing.assert_array_equal(found.right_valid.numpy(), known)
+    assert (found.right_disparity[found.right_valid] == 4).all()
+    np.testing.assert_array_equal(found.regions["visible"].numpy(), known)
+
+
 def test_one_calibration_for_all_comes_first(tmp_path: Path) -> None:
     for name in ("left.png", "right.png"):
         picture(tmp_path / "pairs" / "a" / name)

@@ -153,7 +153,7 @@ def test_consistency_finds_occlusions(world: RenderedPair) -> None:
     expected = torch.where(found.valid, torch.exp(-difference), 0.0)
     torch.testing.assert_close(found.confidence, expected)
     hidden, seen = (found.valid[mask].float().mean() for mask in (~world.visible, world.visible))
-    assert hidden < 0.35
+    assert hidden < 0.4
     assert seen > 0.75
     error = (found.values - world.left_disparity.values).abs()
     assert error[found.valid].mean() < 0.5 * error[~found.valid].mean()

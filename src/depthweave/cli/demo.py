@@ -19,12 +19,13 @@ def command(model: Model = "sgm", output: Output = Path("demo")) -> None:
     from depthweave.pipelines.load import load
     from depthweave.types import DisparityMap
     from depthweave.worlds import render_pair, still_life
+    from depthweave.worlds.files import save_pair
 
     require_output_folder(output)
     scene, result = output / "scene", output / "result"
     start = time.perf_counter()
-    world = render_pair(still_life(), name="still-life")
-    world.save(scene)
+    world = render_pair(still_life())
+    save_pair(world, scene)
     typer.echo(f"rendered {scene}/ with exact truth in {time.perf_counter() - start:.1f} s")
     left, right, calibration = scene / "left.png", scene / "right.png", scene / "calib.txt"
     facts = match_files(load(model, task="stereo"), left, right, calibration, result, grey=False, of_right=False)
@@ -43,5 +44,6 @@ def command(model: Model = "sgm", output: Output = Path("demo")) -> None:
         f"  depthweave stereo {left} {right} -c {calibration} -m block -o {output / 'block'}\n"
         f"  depthweave predict sgm folder --root {output} -o {output / 'run'}\n"
         f"  depthweave score {output / 'run'}\n"
+        "  depthweave worlds -n 20 -o worlds                  more scenes, with recipes of your own\n"
         "  depthweave stereo LEFT.png RIGHT.png -o out        your own rectified pair"
     )

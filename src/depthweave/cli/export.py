@@ -21,9 +21,7 @@ def command(
     """Write a network for one size, e.g. depthweave export defom-vits defom.onnx --size 640x320."""
     import json
 
-    parsed = parse_size(size)
-    assert parsed is not None
-    height, width = parsed
+    height, width = parse_size(size)
 
     from depthweave.export.onnx import export_model
     from depthweave.pipelines.load import load

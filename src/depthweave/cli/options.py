@@ -49,10 +49,8 @@ def parse_settings(settings: list[str] | None) -> dict[str, Any]:
     return parsed
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str) -> tuple[int, int]:
     """(height, width) of `WIDTHxHEIGHT`."""
-    if text is None:
-        return None
     width, x, height = text.partition("x")
     if not x or not width.isdigit() or not height.isdigit():
         raise typer.BadParameter(f"'{text}' is not a size; write WIDTHxHEIGHT, e.g. 1024x512.")

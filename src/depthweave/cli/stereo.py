@@ -73,7 +73,7 @@ def command(
         "max_disparity": max_disparity,
         "scale": scale,
         "max_size": max_size,
-        "tile": parse_size(tile),
+        "tile": None if tile is None else parse_size(tile),
         "iterations": iterations,
         "consistency": consistency or None,
     }

@@ -39,7 +39,8 @@ def folder(
     3. a folder per pair with `left.*` and `right.*`, or `im0.*` and `im1.*`; the root may be one, too.
 
     Truth, where there is some: `disparity/<key>.pfm` or `.png`; in a pair's own folder also `disparity.pfm`,
-    `disparity.png`, `disp0GT.pfm` or `disp0.pfm`, with `mask0nocc.png` for what both cameras see.
+    `disparity.png`, `disp0GT.pfm` or `disp0.pfm`. Beside PFM truth, `mask0nocc/<key>.png` (255 where both cameras see
+    the point) and `disparity_right/<key>.pfm`; in a pair's own folder `mask0nocc.png` and `disparity_right.pfm`.
     Calibration: `calib.txt` or `K.txt` in a pair's folder, else in the root for all pairs.
 
     Args:
@@ -94,24 +95,26 @@ def _item(
     calibration: str | Path | None,
     scale: float | int,
 ) -> StereoItem:
-    truths = [root / "disparity" / f"{key}{suffix}" for suffix in (".pfm", ".png")]
+    beside = (root / "mask0nocc" / f"{key}.png", root / "disparity_right" / f"{key}.pfm")
+    truths = [(root / "disparity" / f"{key}{suffix}", *beside) for suffix in (".pfm", ".png")]
     calibrations = [root / name for name in _CALIBRATIONS]
     if scene is not None:
-        truths = [scene / name for name in _SCENE_TRUTHS] + truths
+        beside = (scene / "mask0nocc.png", scene / "disparity_right.pfm")
+        truths = [(scene / name, *beside) for name in _SCENE_TRUTHS] + truths
         calibrations = [scene / name for name in _CALIBRATIONS] + calibrations
     if calibration is not None:
         calibrations = [Path(calibration)]
-    disparity = next(filter(Path.is_file, truths), None)
+    truth = next((paths for paths in truths if paths[0].is_file()), None)
     return StereoItem(
         key,
         left,
         right,
         next(filter(Path.is_file, calibrations), None),
-        truth_reader=None if disparity is None else partial(_read_truth, disparity, scale),
+        truth_reader=None if truth is None else partial(_read_truth, *truth, scale),
     )
 
 
-def _read_truth(disparity: Path, scale: float | int) -> StereoTruth:
+def _read_truth(disparity: Path, mask: Path, right: Path, scale: float | int) -> StereoTruth:
     if disparity.suffix == ".png":
         return make_truth(io.read_scaled_png(disparity, scale), source=disparity)
-    return read_pfm_truth(disparity, existing(disparity.with_name("mask0nocc.png")))
+    return read_pfm_truth(disparity, existing(mask), existing(right))

@@ -3,6 +3,7 @@
 from depthweave.io.calibration import StereoCalibration, read_calibration, write_calibration
 from depthweave.io.exr import read_exr, write_exr
 from depthweave.io.files import atomic_path, natural_key, read_json, require_file, require_folder
+from depthweave.io.flo import read_flo, write_flo
 from depthweave.io.image import IMAGE_SUFFIXES, is_image, read_image, write_image
 from depthweave.io.manifest import discard_result, read_manifest, write_manifest
 from depthweave.io.npz import MapFile, MapKind, read_npz, write_npz
@@ -26,6 +27,7 @@ __all__ = [
     "read_calibration",
     "read_depth_png",
     "read_exr",
+    "read_flo",
     "read_glb",
     "read_image",
     "read_json",
@@ -40,6 +42,7 @@ __all__ = [
     "write_calibration",
     "write_depth_png",
     "write_exr",
+    "write_flo",
     "write_frames",
     "write_glb",
     "write_image",

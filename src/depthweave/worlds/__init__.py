@@ -1,6 +1,40 @@
 """Procedural scenes with exact truth."""
 
-from depthweave.worlds.render import RenderedPair, render_pair
-from depthweave.worlds.scene import Plane, Scene, Sphere, still_life
+from depthweave.worlds.compose import compose, still_life
+from depthweave.worlds.dataset import PairStream, Worlds
+from depthweave.worlds.materials import Textures
+from depthweave.worlds.recipe import Recipe
+from depthweave.worlds.render import (
+    Match,
+    PairBatch,
+    RenderedClip,
+    RenderedPair,
+    View,
+    render_clip,
+    render_pair,
+    render_pairs,
+)
+from depthweave.worlds.scene import Light, Material, Part, Scene, Sky, Thing
 
-__all__ = ["Plane", "RenderedPair", "Scene", "Sphere", "render_pair", "still_life"]
+__all__ = [
+    "Light",
+    "Match",
+    "Material",
+    "PairBatch",
+    "PairStream",
+    "Part",
+    "Recipe",
+    "RenderedClip",
+    "RenderedPair",
+    "Scene",
+    "Sky",
+    "Textures",
+    "Thing",
+    "View",
+    "Worlds",
+    "compose",
+    "render_clip",
+    "render_pair",
+    "render_pairs",
+    "still_life",
+]

@@ -1,168 +1,551 @@
-"""Ray casting of both views of a scene, each on its own: colour is anti-aliased, truth is exact at pixel centres."""
+"""Pictures and exact truth of scenes: both views rendered on their own from one description.
 
-from dataclasses import dataclass
-from pathlib import Path
+Colour is anti-aliased: textures by mip levels, outlines by more rays. Truth is that of the ray through the pixel's
+centre and comes from the shapes' equations; nothing of it is interpolated or averaged.
+"""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from functools import lru_cache
+
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int32, UInt8
 from torch import Tensor
 
-from depthweave import geometry, images, io
-from depthweave.types import DisparityMap, StereoPair
-from depthweave.worlds.scene import Plane, Scene, Sphere
+from depthweave.errors import WrongInput
+from depthweave.types import Camera, DepthMap, DisparityMap, Scale, StereoPair
+from depthweave.worlds.cast import RAYS, Eye, FreeRays, Rays, Tables, first_hits, invert
+from depthweave.worlds.materials import Textures
+from depthweave.worlds.scene import Scene
+from depthweave.worlds.sensor import IDEAL, expose
+from depthweave.worlds.shade import Looks, Surface, from_tiles, into_tiles, pixel_rays, surface_at
 
-GAMMA = 1.8
-"""Light adds up before the picture is encoded."""
+GPU_MEMORY_BYTES = 4 * 2**30
+"""Default budget on accelerators."""
+
+_CPU_CHUNK = 2**15
+_BYTES_PER_RAY = 600
+_BYTES_PER_PIXEL = 400
+_TOLERANCE = 1e-4
+"""Relative difference of inverse depth below which two hits are one surface."""
+_SMOOTH = 0.9
+"""Cosine of the angle between neighbouring normals below which a pixel is an outline."""
+
+
+class Match(IntEnum):
+    """What became of a pixel in another picture."""
+
+    MATCHED = 0
+    OCCLUDED = 1
+    OUT_OF_VIEW = 2
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One picture and its truth, with any leading dimensions.
+
+    Attributes:
+        image: in [0, 1].
+        depth: z in m, inf for the sky.
+        disparity: px towards the other picture of the pair, 0 for the sky; zero everywhere without a baseline.
+        normals: unit, in camera axes, towards the camera; 0 for the sky.
+        things: places in `Scene.things`, -1 for the sky.
+        match: codes of `Match` of the pixel in the other picture of the pair.
+    """
+
+    image: Float[Tensor, "*b 3 h w"]
+    depth: Float[Tensor, "*b h w"]
+    disparity: Float[Tensor, "*b h w"]
+    normals: Float[Tensor, "*b 3 h w"]
+    things: Int32[Tensor, "*b h w"]
+    match: UInt8[Tensor, "*b h w"]
+
+    def __getitem__(self, index: int | slice) -> "View":
+        return View(*(getattr(self, field.name)[index] for field in fields(self)))
+
+    @classmethod
+    def stack(cls, views: Sequence["View"]) -> "View":
+        """Views of one size with a new leading dimension."""
+        return cls(*(torch.stack([getattr(view, field.name) for view in views]) for field in fields(cls)))
 
 
 @dataclass(frozen=True, eq=False)
 class RenderedPair:
-    """A pair and its truth.
+    """A stereo pair with the truth of both views."""
+
+    left: View
+    right: View
+    camera: Camera
+    name: str
+
+    @property
+    def pair(self) -> StereoPair:
+        """Both pictures and the camera."""
+        return StereoPair(self.left.image, self.right.image, self.camera, self.name)
+
+    @property
+    def left_disparity(self) -> DisparityMap:
+        """Dense; the sky has 0."""
+        return self._disparity(self.left)
+
+    @property
+    def right_disparity(self) -> DisparityMap:
+        """Dense; the sky has 0. x_left = x_right + d."""
+        return self._disparity(self.right)
+
+    @property
+    def left_depth(self) -> DepthMap:
+        """Metres; the sky is not valid."""
+        valid = torch.isfinite(self.left.depth)
+        return DepthMap(
+            self.left.depth.nan_to_num(posinf=0.0), valid, camera=self.camera, scale=Scale.METRIC, image=self.left.image
+        )
+
+    @property
+    def visible(self) -> Bool[Tensor, "h w"]:
+        """Left pixels whose point the right camera sees."""
+        return self.left.match == Match.MATCHED
+
+    def _disparity(self, view: View) -> DisparityMap:
+        everywhere = torch.ones_like(view.disparity, dtype=torch.bool)
+        return DisparityMap(view.disparity, everywhere, None, self.camera, view.image)
+
+
+@dataclass(frozen=True, eq=False)
+class PairBatch:
+    """Pairs of one size: views with a leading dimension."""
+
+    left: View
+    right: View
+    cameras: tuple[Camera, ...]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def __getitem__(self, index: int) -> RenderedPair:
+        return RenderedPair(self.left[index], self.right[index], self.cameras[index], self.names[index])
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedClip:
+    """Frames of one scene with the truth of every frame and of the motion between frames.
 
     Attributes:
-        pair: both pictures and the camera.
-        left_disparity, right_disparity: px, dense and analytic.
-        visible: (h, w) left pixels whose point the right camera sees.
+        left, right: views with a leading time dimension; right is None without stereo.
+        camera: of all frames.
+        world_from_camera: poses of the left camera.
+        fps: frames per second.
+        flow_forward: (x, y) px from frame i to i + 1; the sky moves with the camera's rotation.
+        flow_backward: from frame i + 1 to i.
+        forward_match, backward_match: codes of `Match` of the pixel in that other frame.
+        moving: pixels of things that move by themselves.
+        name: of the scene.
     """
 
-    pair: StereoPair
-    left_disparity: DisparityMap
-    right_disparity: DisparityMap
-    visible: Bool[Tensor, "h w"]
-
-    def save(self, folder: str | Path) -> None:
-        """Write the scene folder that the ``folder`` reader takes: both pictures, calibration, disparity and mask."""
-        folder = Path(folder)
-        for name, view in (("left", self.pair.left), ("right", self.pair.right)):
-            io.write_image(folder / f"{name}.png", images.image_from_tensor(view))
-        camera = self.left_disparity.camera
-        if camera is not None:
-            calibration = io.StereoCalibration(camera.intrinsics.double().numpy(), camera.baseline_m, camera.doffs_px)
-            io.write_calibration(folder / "calib.txt", calibration)
-        self.left_disparity.save(folder / "disparity.pfm")
-        mask = torch.where(self.visible, 255, 128).to(torch.uint8).numpy()
-        io.write_image(folder / "mask0nocc.png", mask)
+    left: View
+    right: View | None
+    camera: Camera
+    world_from_camera: Float64[Tensor, "t 4 4"]
+    fps: float
+    flow_forward: Float[Tensor, "t-1 h w 2"]
+    flow_backward: Float[Tensor, "t-1 h w 2"]
+    forward_match: UInt8[Tensor, "t-1 h w"]
+    backward_match: UInt8[Tensor, "t-1 h w"]
+    moving: Bool[Tensor, "t h w"]
+    name: str
 
 
-def render_pair(scene: Scene, *, samples: int = 2, name: str = "rendered") -> RenderedPair:
-    """Both views of a scene with exact disparity and visibility.
+@lru_cache(maxsize=2)
+def default_textures(device: str = "cpu") -> Textures:
+    """The pool that rendering takes when none is given."""
+    return Textures(device=device)
+
+
+def render_pair(
+    scene: Scene,
+    *,
+    textures: Textures | None = None,
+    device: str = "cpu",
+    time_s: float | int = 0.0,
+    smooth: bool = True,
+    noise: bool = True,
+) -> RenderedPair:
+    """One pair; see `render_pairs`."""
+    return render_pairs([scene], textures=textures, device=device, time_s=time_s, smooth=smooth, noise=noise)[0]
+
+
+def render_pairs(
+    scenes: Sequence[Scene],
+    *,
+    textures: Textures | None = None,
+    device: str = "cpu",
+    time_s: float | int = 0.0,
+    smooth: bool = True,
+    noise: bool = True,
+    memory_bytes: int = GPU_MEMORY_BYTES,
+) -> PairBatch:
+    """Both views of scenes of one picture size, with truth.
+
+    On the CPU scenes are rendered one after another and in pieces that fit its cache, so that a scene gives the same
+    bytes in every batch. On an accelerator as many scenes as the budget allows share every operation.
 
     Args:
-        scene: surfaces that leave no ray without a hit (a wall behind everything).
-        samples: colour rays per pixel in each direction.
-        name: of the pair.
+        scenes: at least one; all with the same picture size and a baseline.
+        textures: the pool of tiles, on the same device.
+        device: to render on.
+        time_s: moment of the scenes.
+        smooth: whether outlines are anti-aliased, by five rays per pixel.
+        noise: whether the sensors' effects are applied; without them pictures are what ideal cameras see.
+        memory_bytes: budget for temporary tensors on an accelerator (the CPU needs about 150 MB for 384x768).
+
+    Raises:
+        WrongInput: no scenes, different sizes, or a scene without baseline.
     """
-    camera = scene.camera
-    baseline_m = camera.baseline_m or 0.0
-    right_eye = torch.tensor([baseline_m, 0.0, 0.0])
-    grid = geometry.pixel_grid(camera.height, camera.width)
-    rays = _rays(scene, grid.double())
-    left_depth, right_depth = (_cast(scene, eye, rays)[0] for eye in (torch.zeros(3), right_eye))
-    left_px, right_px = (
-        geometry.disparity_from_depth(depth, focal_px=camera.focal_px, baseline_m=baseline_m)
-        for depth in (left_depth, right_depth)
+    if not scenes:
+        raise WrongInput("there are no scenes to render; give at least one.")
+    sizes = {(scene.camera.height, scene.camera.width) for scene in scenes}
+    if len(sizes) > 1:
+        raise WrongInput(f"scenes of one batch have one picture size, not {sorted(sizes)}; render them apart.")
+    for scene in scenes:
+        if not scene.camera.baseline_m:
+            raise WrongInput(f"scene {scene.name} has a camera without baseline; give baseline_m, or render a clip.")
+    pool = textures or default_textures(device)
+    height, width = sizes.pop()
+    on_cpu = torch.device(device).type == "cpu"
+    at_once = 1 if on_cpu else max(1, memory_bytes // (4 * _BYTES_PER_PIXEL * height * width))
+    views = []
+    for first in range(0, len(scenes), at_once):
+        some = scenes[first : first + at_once]
+        shots = [(place, float(time_s), right) for place in range(len(some)) for right in (False, True)]
+        rendered = _Renderer(some, shots, pool, device, smooth, noise, memory_bytes).views()
+        views.extend(rendered)
+    left, right = View.stack(views[::2]), View.stack(views[1::2])
+    return PairBatch(left, right, tuple(s.camera for s in scenes), tuple(s.name for s in scenes))
+
+
+def render_clip(
+    scene: Scene,
+    *,
+    frames: int = 16,
+    fps: float | int = 10.0,
+    stereo: bool = True,
+    textures: Textures | None = None,
+    device: str = "cpu",
+    smooth: bool = True,
+    noise: bool = True,
+    memory_bytes: int = GPU_MEMORY_BYTES,
+) -> RenderedClip:
+    """Frames of a scene from time 0 on, with truth of every frame and of the motion between them.
+
+    Args:
+        scene: with a path and with things that move, or without.
+        frames: at least one.
+        fps: frames per second.
+        stereo: also the right view, which needs a baseline.
+        textures, device, smooth, noise, memory_bytes: as in `render_pairs`.
+
+    Raises:
+        WrongInput: no frames, or stereo without a baseline.
+    """
+    if frames < 1:
+        raise WrongInput(f"a clip has at least one frame, not {frames}.")
+    if stereo and not scene.camera.baseline_m:
+        raise WrongInput(f"scene {scene.name} has a camera without baseline; give baseline_m or stereo=False.")
+    pool = textures or default_textures(device)
+    times = [i / float(fps) for i in range(frames)]
+    sides = (False, True) if stereo else (False,)
+    views: list[View] = []
+    flows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    moving = []
+    for i in range(frames):
+        # Both ends of the step to the next frame; the next frame itself is rendered in its own turn.
+        shots = [(0, times[i], right) for right in sides]
+        step = [(0, times[i + 1], False)] if i + 1 < frames else []
+        renderer = _Renderer([scene], shots, pool, device, smooth, noise, memory_bytes, unseen=step)
+        views.extend(renderer.views(frame=i))
+        moving.append(renderer.moving(views[-len(sides)].things))
+        if step:
+            flows.append((*renderer.flow(0, len(shots)), *renderer.flow(len(shots), 0)))
+    poses = np.stack([scene.path.world_from_camera(time_s) for time_s in times])
+    height, width = scene.camera.height, scene.camera.width
+    empty = (torch.zeros(0, height, width, 2), torch.zeros(0, height, width, dtype=torch.uint8))
+    forward, ahead, backward, behind = (
+        (torch.stack(list(column)) for column in zip(*flows, strict=True)) if flows else (*empty, *empty)
     )
-    seen_at = grid - torch.stack((left_px, torch.zeros_like(left_px)), dim=-1)
-    first_depth, _ = _cast(scene, right_eye, _rays(scene, seen_at))
-    in_view = seen_at[..., 0] >= -0.5
-    visible = in_view & (first_depth >= left_depth * (1 - 1e-6))
-    left, right = (_color(scene, eye, samples) for eye in (torch.zeros(3), right_eye))
-    everywhere = torch.ones_like(visible)
-    return RenderedPair(
-        StereoPair(left, right, camera, name),
-        DisparityMap(left_px.float(), everywhere, None, camera, left),
-        DisparityMap(right_px.float(), everywhere, None, camera, right),
-        visible,
+    return RenderedClip(
+        View.stack(views[:: len(sides)]),
+        View.stack(views[1::2]) if stereo else None,
+        scene.camera,
+        torch.from_numpy(poses),
+        float(fps),
+        forward,
+        backward,
+        ahead,
+        behind,
+        torch.stack(moving),
+        scene.name,
     )
 
 
-def _rays(scene: Scene, pixels: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b 3"]:
-    k = scene.camera.intrinsics
-    x = (pixels[..., 0] - k[0, 2]) / k[0, 0]
-    y = (pixels[..., 1] - k[1, 2]) / k[1, 1]
-    return torch.stack((x, y, torch.ones_like(x)), dim=-1)
+class _Renderer:
+    """Some shots (scene, time, whether the right eye) of some scenes; pairs of shots follow each other."""
+
+    def __init__(
+        self,
+        scenes: Sequence[Scene],
+        shots: Sequence[tuple[int, float, bool]],
+        textures: Textures,
+        device: str,
+        smooth: bool,
+        noise: bool,
+        memory_bytes: int,
+        *,
+        unseen: Sequence[tuple[int, float, bool]] = (),
+    ) -> None:
+        self.scenes, self.shots, self.smooth, self.noise = scenes, shots, smooth, noise
+        self.height, self.width = scenes[0].camera.height, scenes[0].camera.width
+        self.tables = Tables(scenes, [_eye(scenes[shot[0]], *shot) for shot in (*shots, *unseen)], torch.device(device))
+        on_cpu = torch.device(device).type == "cpu"
+        self.chunk = _CPU_CHUNK if on_cpu else max(_CPU_CHUNK, memory_bytes // _BYTES_PER_RAY)
+        self.looks = Looks(self.tables, textures, chunk=self.chunk)
+        self.rays = pixel_rays(self.tables, self.height, self.width)
+        self.depth, self.row = first_hits(self.tables, self.rays, chunk=self.chunk)
+
+    @property
+    def groups(self) -> int:
+        """Per eye."""
+        return len(self.rays) // len(self.tables.eyes)
+
+    def views(self, frame: int = 0) -> list[View]:
+        """Pictures and truth of the shots."""
+        count = len(self.shots) * self.groups
+        rays, depth, row = self.rays[:count], self.depth[:count], self.row[:count]
+        light, normals = self._shade(rays, depth, row, bounce=True)
+        if self.smooth:
+            self._smooth_outlines(rays, light, normals, row)
+        # Row -1 reads the entry before the first, which stands for the sky.
+        thing = self.tables.thing_or_sky.index_select(0, row.view(-1) + 1).view(row.shape)
+        disparity = self._disparity(rays.eye, depth)
+        paired = len(self.shots) > 1
+        match = self._stereo_match(rays, depth) if paired else torch.zeros_like(depth, dtype=torch.uint8)
+        shaped = {
+            "image": light,
+            "depth": depth,
+            "disparity": disparity,
+            "normals": normals,
+            "things": thing,
+            "match": match,
+        }
+        pictures = {name: self._picture(values) for name, values in shaped.items()}
+        for name in ("image", "normals"):
+            pictures[name] = pictures[name].transpose(0, 1)
+        views = []
+        for place, (scene, _, right) in enumerate(self.shots):
+            own = {name: values[place].contiguous() for name, values in pictures.items()}
+            sensor = self.scenes[scene].sensors[int(right)] if self.noise else IDEAL
+            generator = torch.Generator(self.tables.device)
+            generator.manual_seed(((self.scenes[scene].seed * 2 + int(right)) * 1_000_003 + frame) % 2**63)
+            own["image"] = expose(own["image"], sensor, generator)
+            views.append(View(**own))
+        return views
+
+    def moving(self, things: Int32[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
+        """Pixels of things of the first scene that move by themselves."""
+        table = torch.tensor([thing.motion.moves for thing in self.scenes[0].things] + [False], device=things.device)
+        return table[things.long()]
+
+    def flow(self, start: int, end: int) -> tuple[Tensor, Tensor]:
+        """Motion in px of the pixels of one eye to another, and their `Match` codes there."""
+        tables = self.tables
+        own = slice(start * self.groups, (start + 1) * self.groups)
+        rays, depth, row = self.rays[own], self.depth[own], self.row[own]
+        first, second = tables.eyes[start], tables.eyes[end]
+        camera = invert(second.world_from_camera)
+        # Points keep their place on their part; the sky keeps its direction.
+        steps = camera @ tables.world_from_part[end] @ invert(tables.world_from_part[start]) @ first.world_from_camera
+        steps = np.concatenate((steps, (camera @ first.world_from_camera)[None]))[:, :3].reshape(-1, 12).T
+        count = tables.world_from_part[start].shape[0]
+        part = torch.where(row < 0, count, row - start * tables.parts)
+        frame = [f.view(row.shape) for f in tables.tensor(steps).index_select(1, part.view(-1)).unbind(0)]
+        near = 1 / depth
+        x, y, z = (
+            torch.addcmul(
+                torch.addcmul(torch.addcmul(frame[i + 2], frame[i], rays.x), frame[i + 1], rays.y), frame[i + 3], near
+            )
+            for i in (0, 4, 8)
+        )
+        there = Rays(torch.full_like(rays.eye, end), x / z, y / z)
+        gone = torch.cat(
+            (tables.kind[end * tables.parts :][:count] < 0, torch.zeros(1, dtype=torch.bool, device=row.device))
+        )
+        match = self._match(there, near / z, front=z > 0, gone=gone[part])
+        focal, centre = second.focal_px, second.centre_px
+        here = self.rays[own]
+        old_x, old_y = here.x * first.focal_px[0] + first.centre_px[0], here.y * first.focal_px[1] + first.centre_px[1]
+        flow = torch.stack((there.x * focal[0] + centre[0] - old_x, there.y * focal[1] + centre[1] - old_y))
+        picture = from_tiles(flow, 1, self.height, self.width)[:, 0].permute(1, 2, 0).contiguous()
+        return picture, from_tiles(match, 1, self.height, self.width)[0].contiguous()
+
+    def _picture(self, values: Tensor) -> Tensor:
+        return from_tiles(values, len(self.shots), self.height, self.width)
+
+    def _shade(self, rays: Rays | FreeRays, t: Tensor, row: Tensor, *, bounce: bool) -> tuple[Tensor, Tensor]:
+        """Light and normals, both (3, g, rays), of what rays have met.
+
+        With `bounce`, mirrors and glass get what one more ray finds, whose own hit counts as neither.
+        """
+        light = torch.empty(3, *t.shape, device=t.device)
+        normals = torch.empty_like(light)
+        bounces: list[tuple[Tensor, ...]] = []
+        step = max(1, self.chunk // RAYS)
+        for first in range(0, len(rays), step):
+            some = slice(first, first + step)
+            surface = surface_at(self.tables, self.looks, rays[some], t[some], row[some])
+            light[:, some] = self.looks.shade(surface, rays.eye[some])
+            normals[:, some] = torch.stack(surface.normal)
+            if bounce and self.looks.has_secondary:
+                bounces.extend(self._bounces(surface, rays.eye[some], row[some], first * RAYS))
+        sky = (row.view(-1) < 0).nonzero().squeeze(1)
+        if sky.shape[0]:
+            toward = rays.toward(sky)
+            light.view(3, -1).index_copy_(1, sky, self.looks.sky(toward, rays.eye.index_select(0, sky // RAYS)))
+            normals.view(3, -1).index_fill_(1, sky, 0.0)
+        if bounces:
+            place, share, owner, origin, direction = (
+                torch.cat(column, dim=-1) for column in zip(*bounces, strict=True)
+            )
+            mixed = light.view(3, -1)
+            seen = self._light_from(origin, direction, owner) - mixed.index_select(1, place)
+            mixed.index_add_(1, place, share * seen)
+        return light, normals
+
+    def _bounces(
+        self, surface: Surface, eye: Tensor, row: Tensor, offset: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
+        """Places, shares, eyes, origins (3, n) and directions (3, n) of rays that leave mirrors and pass glass."""
+        there = (row.view(-1) >= 0).float()
+        for share, side in zip(self.looks.shares(surface.part), (1.0, -1.0), strict=True):
+            chosen = (share * there).nonzero().squeeze(1)
+            if chosen.shape[0] == 0:
+                continue
+            point, toward, normal = (
+                torch.stack(vector).view(3, -1).index_select(1, chosen)
+                for vector in (surface.point, surface.toward, surface.normal)
+            )
+            direction = toward - 2 * (toward * normal).sum(0) * normal if side > 0 else toward
+            origin = point + side * 1e-4 * (1 + point[2]) * normal
+            yield offset + chosen, share.index_select(0, chosen), eye.index_select(0, chosen // RAYS), origin, direction
+
+    def _light_from(self, origin: Tensor, direction: Tensor, owner: Tensor) -> Tensor:
+        """Light (3, n) that arrives at points against directions, both (3, n), each in the axes of its eye."""
+        place, eye = self._grouped(owner, RAYS)
+        rays = FreeRays(
+            eye, origin.index_select(1, place).view(3, -1, RAYS), direction.index_select(1, place).view(3, -1, RAYS)
+        )
+        light, _ = self._shade(rays, *first_hits(self.tables, rays, chunk=self.chunk), bounce=False)
+        return torch.empty_like(origin).index_copy_(1, place, light.view(3, -1))
+
+    def _grouped(self, owner: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Places of samples in groups of one eye each, filled up by repeating the last sample, and the groups' eyes."""
+        order = owner.argsort(stable=True)
+        counts = torch.bincount(owner, minlength=len(self.tables.eyes)).tolist()
+        places, eyes = [], []
+        for eye, own in enumerate(torch.split(order, counts)):
+            if own.shape[0]:
+                places.append(torch.cat((own, own[-1:].expand(-own.shape[0] % size))))
+                eyes.append(torch.full((places[-1].shape[0] // size,), eye, device=owner.device))
+        return torch.cat(places), torch.cat(eyes)
+
+    def _smooth_outlines(self, rays: Rays, light: Tensor, normals: Tensor, row: Tensor) -> None:
+        """Average more rays with the one of every pixel whose neighbour shows another part or another side."""
+        shown, facing = self._picture(row), self._picture(normals)
+        edge = torch.zeros(shown.shape, dtype=torch.bool, device=shown.device)
+        for dim in (-1, -2):
+            n = shown.shape[dim] - 1
+            a, b = shown.narrow(dim, 0, n), shown.narrow(dim, 1, n)
+            turned = sum(p.narrow(dim, 0, n) * p.narrow(dim, 1, n) for p in facing.unbind(0))
+            differs = (a != b) | (turned < _SMOOTH)
+            edge.narrow(dim, 0, n).logical_or_(differs)
+            edge.narrow(dim, 1, n).logical_or_(differs)
+        flagged = into_tiles(edge).view(-1).nonzero().squeeze(1)
+        if flagged.shape[0] == 0:
+            return
+        offsets = torch.tensor(_OFFSETS, device=flagged.device)
+        per_group = RAYS // len(_OFFSETS)
+        place, eye = self._grouped(torch.div(flagged, self.groups * RAYS, rounding_mode="floor"), per_group)
+        pixels = flagged.index_select(0, place)
+        focal = self.looks.focal_px.index_select(0, eye).repeat_interleave(per_group)[:, None]
+        x = rays.x.reshape(-1).index_select(0, pixels)[:, None] + offsets[:, 0] / focal
+        y = rays.y.reshape(-1).index_select(0, pixels)[:, None] + offsets[:, 1] / focal
+        finer = Rays(eye, x.view(-1, RAYS), y.view(-1, RAYS))
+        fine, _ = self._shade(finer, *first_hits(self.tables, finer, chunk=self.chunk), bounce=True)
+        flat = light.view(3, -1)
+        total = fine.view(3, -1, len(_OFFSETS)).sum(-1) + flat.index_select(1, pixels)
+        flat.index_copy_(1, pixels, total / (1 + len(_OFFSETS)))
+
+    def _disparity(self, eye: Tensor, depth: Tensor) -> Tensor:
+        """f b / z, 0 for the sky."""
+        scenes = [self.scenes[scene] for scene, _, _ in self.shots]
+        strength = self.tables.tensor(np.array([s.camera.focal_px * (s.camera.baseline_m or 0.0) for s in scenes]))
+        return strength.index_select(0, eye)[:, None] / depth
+
+    def _stereo_match(self, rays: Rays, depth: Tensor) -> Tensor:
+        """Codes of every pixel in the other picture of its pair: shots 0 and 1, 2 and 3, ..."""
+        base = self.tables.tensor(
+            np.array(
+                [
+                    (1.0 if right else -1.0) * (self.scenes[scene].camera.baseline_m or 0.0)
+                    for scene, _, right in self.shots
+                ]
+            )
+        )
+        near = 1 / depth
+        there = Rays(rays.eye ^ 1, torch.addcmul(rays.x, base.index_select(0, rays.eye)[:, None], near), rays.y)
+        return self._match(there, near)
+
+    def _match(self, there: Rays, near: Tensor, *, front: Tensor | None = None, gone: Tensor | None = None) -> Tensor:
+        """Whether points at known positions of an eye, with known inverse depth, are what it sees first.
+
+        Points that are not in front of the eye are out of view; those of things that are gone count as hidden.
+        """
+        eyes = self.tables.tensor(np.array([(*eye.focal_px, *eye.centre_px) for eye in self.tables.eyes]).T)
+        focal_x, focal_y, centre_x, centre_y = (e.index_select(0, there.eye)[:, None] for e in eyes.unbind(0))
+        x, y = there.x * focal_x + centre_x, there.y * focal_y + centre_y
+        middle_x, middle_y = 0.5 * (self.width - 1), 0.5 * (self.height - 1)
+        beyond = torch.maximum((x - middle_x).abs() - 0.5 * self.width, (y - middle_y).abs() - 0.5 * self.height)
+        # Positions outside do not matter, but must not widen their group.
+        kept = Rays(
+            there.eye,
+            _clamped(there.x, (-0.5 - centre_x) / focal_x, (self.width - 0.5 - centre_x) / focal_x),
+            _clamped(there.y, (-0.5 - centre_y) / focal_y, (self.height - 0.5 - centre_y) / focal_y),
+        )
+        first, _ = first_hits(self.tables, kept, chunk=self.chunk, before=1 / near)
+        hidden = 1 / first > near * (1 + _TOLERANCE) + 1e-9
+        if gone is not None:
+            hidden |= gone
+        outside = (beyond > 0) | (beyond != beyond)
+        if front is not None:
+            outside |= ~front
+        # Outside counts twice as much as hidden, which it covers.
+        return (outside.to(torch.uint8) * Match.OUT_OF_VIEW).maximum(hidden.to(torch.uint8) * Match.OCCLUDED)
 
 
-def _cast(
-    scene: Scene, eye: Float[Tensor, "3"], rays: Float[Tensor, "*b 3"]
-) -> tuple[Float[Tensor, "*b"], Int[Tensor, "*b"]]:
-    """Depth of the first hit (rays have z = 1, so the ray parameter is the depth) and the surface that was hit."""
-    hits = torch.stack([_intersect(surface, eye, rays) for surface in scene.surfaces])
-    depth, index = hits.min(dim=0)
-    return depth, index
+def _clamped(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return torch.minimum(torch.maximum(value.nan_to_num(0.0), low), high)
 
 
-def _intersect(surface: Plane | Sphere, eye: Float[Tensor, "3"], rays: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
-    kind = rays.dtype
-    origin = eye.to(kind)
-    if isinstance(surface, Plane):
-        normal = torch.tensor(surface.normal, dtype=kind)
-        t = ((torch.tensor(surface.point, dtype=kind) - origin) @ normal) / (rays @ normal)
-    else:
-        offset = origin - torch.tensor(surface.center, dtype=kind)
-        a = rays.square().sum(-1)
-        half_b = rays @ offset
-        root = (half_b.square() - a * (offset.square().sum() - surface.radius_m**2)).sqrt()
-        t = (-half_b - root) / a
-    return torch.where(t > 1e-6, t, torch.inf)
+_OFFSETS = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))
+"""Of the rays beside a pixel's centre: a rotated grid, no two of them share a row or a column."""
 
 
-def _color(scene: Scene, eye: Float[Tensor, "3"], samples: int) -> Float[Tensor, "3 h w"]:
-    camera = scene.camera
-    fine = geometry.pixel_grid(camera.height * samples, camera.width * samples)
-    rays = _rays(scene, (fine + 0.5) / samples - 0.5)
-    depth, index = _cast(scene, eye, rays)
-    points = eye + rays * depth[..., None]
-    light = torch.nn.functional.normalize(torch.tensor(scene.light), dim=0)
-    color = torch.zeros_like(points)
-    for number, surface in enumerate(scene.surfaces):
-        hit = index == number
-        place = points[hit]
-        if isinstance(surface, Plane):
-            normal = torch.nn.functional.normalize(torch.tensor(surface.normal), dim=0).expand_as(place)
-        else:
-            normal = (place - torch.tensor(surface.center)) / surface.radius_m
-        shade = 0.4 + 0.6 * (normal @ light).clamp_min(0.0)
-        pattern = 0.25 + 0.75 * _noise(place / surface.grain_m, surface.texture_seed)
-        color[hit] = torch.tensor(surface.color) * (shade * pattern)[:, None]
-    linear = torch.nn.functional.avg_pool2d(color.permute(2, 0, 1), samples).clamp(0, 1)
-    return linear.pow(1 / GAMMA).contiguous()
-
-
-def _noise(points: Float[Tensor, "n 3"], seed: int, octaves: int = 5) -> Float[Tensor, "n"]:
-    """Solid value noise in [0, 1]: each octave doubles the frequency and keeps three quarters of the strength."""
-    total = torch.zeros(points.shape[0])
-    strength, mass = 1.0, 0.0
-    for octave in range(octaves):
-        total += strength * _lattice(points * 2**octave, seed + octave)
-        mass += strength
-        strength *= 0.75
-    # Value noise gathers around one half; the stretch gives it the contrast of printed paper.
-    return ((total / mass - 0.5) * 2.0 + 0.5).clamp(0, 1)
-
-
-def _lattice(points: Float[Tensor, "n 3"], seed: int) -> Float[Tensor, "n"]:
-    """Random values at integer coordinates, blended by smoothstep in between."""
-    x, y, z = points.unbind(-1)
-    (x0, u), (y0, v), (z0, w) = (_cell(axis) for axis in (x, y, z))
-    offset = seed * 7919 % 2**30
-    rows = [[(x0 + i) * 73856093 + (y0 + j) * 19349663 + offset for i in (0, 1)] for j in (0, 1)]
-    total = torch.zeros_like(x)
-    for k, along_z in ((0, 1 - w), (1, w)):
-        depth = (z0 + k) * 83492791
-        near, far = (torch.lerp(_uniform(row[0] + depth), _uniform(row[1] + depth), u) for row in rows)
-        total += along_z * torch.lerp(near, far, v)
-    return total
-
-
-def _cell(axis: Float[Tensor, "n"]) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
-    whole = axis.floor()
-    inside = axis - whole
-    return whole.int(), inside.square() * (3 - 2 * inside)
-
-
-def _uniform(mixed: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """Uniform in [0, 1) from an int32: xor, shift, multiply, all wrapping and so equal on every machine."""
-    for factor in (668265263, 374761393):
-        mixed = (mixed ^ (mixed >> 15)).mul_(factor)
-    return (mixed ^ (mixed >> 16)).bitwise_and_(0x7FFFFFFF).float().div_(2.0**31)
+def _eye(scene: Scene, place: int, time_s: float, right: bool) -> Eye:
+    pose = scene.path.world_from_camera(time_s)
+    if right:
+        shift = np.eye(4)
+        shift[0, 3] = scene.camera.baseline_m or 0.0
+        pose = pose @ shift
+    k = scene.camera.intrinsics.double().numpy()
+    return Eye(place, pose, (float(k[0, 0]), float(k[1, 1])), (float(k[0, 2]), float(k[1, 2])), time_s)
