@@ -385,12 +385,12 @@ def camera_rays(scene: Scene, time_s: float, pixels: ArrayLike, right: bool = Fa
 
 
 def project(scene: Scene, time_s: float, points_world: Array, *, right: bool = False) -> tuple[Array, Array]:
-    """Pixels (n, 2) and depths (n,) of world points; points behind the camera have depth <= 0."""
+    """Pixels (n, 2) and depths (n,) of world points; pixels are NaN for points that are not before the camera."""
     pose = camera_pose(scene, time_s, right=right)
     points = (points_world - pose[:3, 3]) @ pose[:3, :3]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        homogeneous = points @ _intrinsics(scene).T
-        return homogeneous[:, :2] / homogeneous[:, 2:], points[:, 2]
+    homogeneous = points @ _intrinsics(scene).T
+    depth_m = np.where(points[:, 2] > 0, points[:, 2], np.nan)
+    return homogeneous[:, :2] / depth_m[:, None], points[:, 2]
 
 
 def _intrinsics(scene: Scene) -> Array:

@@ -11,8 +11,7 @@ import torch
 
 from depthweave import geometry
 from depthweave.types import Camera
-from depthweave.worlds import Match, Material, Part, RenderedClip, Scene, Thing, render_clip, render_pair
-from depthweave.worlds.compose import compose
+from depthweave.worlds import Match, Material, Part, RenderedClip, Scene, Thing, compose, render_clip, render_pair
 from depthweave.worlds.motion import CameraPath, Driving, HandHeld, Motion, Orbiting, Shake
 from depthweave.worlds.shapes import IDENTITY, Box, Patch, Quadric, Room, RoundBox, Torus
 
@@ -139,13 +138,16 @@ def test_clips_have_their_size(clips: Clips) -> None:
 
 
 def test_flow_is_that_of_the_oracle(steps: list[Step]) -> None:
-    errors, lengths = [], []
+    errors, lengths, behind = [], [], 0
     for step in steps:
         expected = step.fate.place - step.pixels
         size = np.array([step.scene.camera.width, step.scene.camera.height])
-        # Far outside of the picture, or behind the camera, a px means nothing any more.
-        with np.errstate(invalid="ignore"):
-            in_reach = (np.abs(step.fate.place - size / 2) < size).all(1)
+        # Far outside of the picture a px means nothing any more, behind the camera there are none.
+        in_reach = (np.abs(step.fate.place - size / 2) < size).all(1)
+        nowhere = np.isnan(expected).any(1) & step.agrees
+        assert (step.flow[nowhere] == 0).all()
+        assert (step.match[nowhere] == Match.OUT_OF_VIEW).all()
+        behind += int(nowhere.sum())
         error = np.linalg.norm(step.flow - expected, axis=1)[step.agrees & in_reach]
         assert (error <= 1e-2).mean() >= 0.98, step.scene.name
         errors.append(error)
@@ -154,6 +156,7 @@ def test_flow_is_that_of_the_oracle(steps: list[Step]) -> None:
     assert (error <= 1e-2).mean() >= 0.999
     assert np.median(error) <= 1e-4
     assert np.median(np.concatenate(lengths)) > 1
+    assert behind > 20
 
 
 def test_matches_in_other_frames_are_those_of_the_oracle(steps: list[Step]) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import brute_force
 import numpy as np
@@ -52,17 +53,20 @@ def vector(values: Sequence[float] | np.ndarray) -> Vector:
 
 
 def polyhedron(rng: np.random.Generator, faces: int) -> Polyhedron:
-    """Tangent planes of about half a metre away, in directions that bound the body."""
+    """Planes about half a metre away in directions that bound a body without long tips."""
     while True:
         normals = rng.normal(size=(faces, 3))
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        around = rng.normal(size=(2000, 3))
-        around /= np.linalg.norm(around, axis=1, keepdims=True)
-        offsets = rng.uniform(0.3, 0.6, faces)
-        steepest = (around @ normals.T / offsets).max(1)
-        if steepest.min() > 0.25:  # the body reaches at most about 1 / steepest into any direction
+        offsets = rng.uniform(0.2, 0.4, faces)
+        triples = np.array(list(combinations(range(faces), 3)))
+        corners = np.linalg.solve(normals[triples], offsets[triples][..., None])[..., 0]
+        kept = (corners @ normals.T <= offsets + 1e-9).all(1)
+        corners, meeting = corners[kept], triples[kept]
+        # Euler: a bounded body whose corners are meetings of three faces has 2 F - 4 of them.
+        bounded = len(corners) == 2 * len(np.unique(meeting)) - 4
+        if bounded and np.linalg.norm(corners, axis=1).max() < 0.8:
             planes = tuple((*vector(n), float(offset)) for n, offset in zip(normals, offsets, strict=True))
-            return Polyhedron(planes, float(1.3 / steepest.min()))
+            return Polyhedron(planes, float(np.linalg.norm(corners, axis=1).max()))
 
 
 def waves(rng: np.random.Generator, count: int, amplitude: float, speed: float) -> tuple[tuple[float, ...], ...]:

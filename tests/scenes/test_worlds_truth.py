@@ -19,10 +19,11 @@ from depthweave.worlds import (
     Scene,
     Thing,
     View,
+    compose,
     render_pair,
     render_pairs,
+    still_life,
 )
-from depthweave.worlds.compose import compose
 from depthweave.worlds.motion import CameraPath
 from depthweave.worlds.sensor import Sensor
 from depthweave.worlds.shapes import Box, Quadric, Room, Rotation, Vector
@@ -357,6 +358,21 @@ def test_what_a_pair_says_of_itself(worlds: list[tuple[Scene, RenderedPair]]) ->
         assert torch.equal(pair.visible, pair.left.match == Match.MATCHED)
         hidden = geometry.occlusion_from_disparity(pair.left.disparity, pair.right.disparity)
         assert (hidden == ~pair.visible).float().mean() > 0.9
+
+
+def test_still_life() -> None:
+    pair = render_pair(still_life(width=160, height=120))
+    assert 0.02 < 1 - pair.visible.float().mean() < 0.25
+    for view in (pair.left, pair.right):
+        assert torch.isfinite(view.depth).all()
+        assert view.depth.min() > 1
+        assert view.depth.max() < 8
+        assert view.image.std() > 0.05
+    warped, inside = geometry.warp_by_disparity(pair.right.image, pair.left.disparity)
+    error = (warped - pair.left.image).abs().mean(0)
+    seen, hidden = error[pair.visible], error[~pair.visible & inside]
+    assert seen.median() < 0.02
+    assert hidden.mean() > 2 * seen.mean()
 
 
 def test_a_camera_anywhere_in_the_world_sees_the_same() -> None:

@@ -44,11 +44,11 @@ def natural(rng: Draw) -> Colours:
 
 
 def colour(rng: Draw) -> Colours:
-    """Any colour (3,): 36 % nearly grey, 42 % natural, 22 % anything."""
+    """Any colour (3,): 38 % nearly grey, 48 % natural, 14 % anything."""
     choice = rng.random()
-    if choice < 0.36:
+    if choice < 0.38:
         return np.clip(rng.uniform(10, 245) + rng.normal(0, 6, 3), 4, 252).astype(np.float32)
-    if choice < 0.78:
+    if choice < 0.86:
         return natural(rng)
     return rng.uniform(10, 245, 3).astype(np.float32)
 

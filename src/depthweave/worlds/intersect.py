@@ -39,7 +39,8 @@ Hit = Callable[[Triple, Triple, Columns], Tensor]
 Bound = Callable[[Triple, Triple, Columns], tuple[Tensor, Tensor]]
 
 _PENALTY = 1e30
-_ROUNDS = (3, 3, 6, 16)
+_ROUNDS = (3, 3, 4, 8)
+_SLOW_ROUNDS = (3, 3, 6, 12, 24)
 _NEWTON = 4
 
 
@@ -97,7 +98,8 @@ def numbers(shape: Shape) -> tuple[Kind, list[float]]:
             return Kind.TORUS, [shape.radius_m, shape.tube_m]
         case Patch():
             outline = [float(shape.power == power) for power in (0, 2, 4, 8)]
-            level, bulge = (shape.level, shape.bulge) if shape.waves else (1.0, 0.0)
+            cut = bool(shape.waves) or shape.level != 0 or shape.bulge != 0
+            level, bulge = (shape.level, shape.bulge) if cut else (1.0, 0.0)
             inverse = (1 / shape.half[0], 1 / shape.half[1])
             waves = _wave_row(shape.waves, shape.grid)
             return Kind.PATCH, [*inverse, *outline, float(shape.grid), level, bulge, *waves]
@@ -203,7 +205,7 @@ def _hit_round_box(power: int) -> Hit:
             return t - beyond / slope, beyond
 
         given = (*_scaled(origin, factors), *_scaled(direction, factors))
-        t = _marched(step, entry, leave, given, torch.full_like(entry, 1e-6))
+        t = _marched(step, entry, leave, given, torch.full_like(entry, 1e-4))
         off = norm(t, given)[0].abs() - 1e-4
         return _positive(t + _outside(off) + _outside(t - leave - 1e-4 * leave.abs()))
 
@@ -293,7 +295,7 @@ def _hit_torus(origin: Triple, direction: Triple, row: Columns) -> Tensor:
         return t + distance, distance
 
     end = (leave - entry) * length
-    t = _marched(step, torch.zeros_like(entry), end, (*start, *unit, radius, tube), 1e-2 * tube)
+    t = _marched(step, torch.zeros_like(entry), end, (*start, *unit, radius, tube), 1e-4 * tube, _SLOW_ROUNDS)
     for _ in range(_NEWTON):
         x, y, z = _at(start, unit, t)
         rho = (x * x + y * y).sqrt()
@@ -326,7 +328,8 @@ def _hit_patch(origin: Triple, direction: Triple, row: Columns) -> Tensor:
 
 
 def _relief_bound(origin: Triple, direction: Triple, row: Columns) -> tuple[Tensor, Tensor]:
-    half = (row[0], row[1], row[2] * (1 + 1e-6) + 1e-9)
+    # A little room, so that a flat one is not missed.
+    half = (row[0], row[1], row[2] * (1 + 1e-6) + 1e-4)
     return _slab(origin, direction, tuple(-h for h in half), half)
 
 
@@ -358,8 +361,8 @@ def _hit_relief(origin: Triple, direction: Triple, row: Columns) -> Tensor:
 
     given = (*origin, *direction, torch.ones_like(first), bend, *rates, *row[3 : 3 + 4 * MOST_WAVES])
     given = (*given[:6], height(first, given)[0].sign(), *given[7:])
-    t = _marched(step, first, leave, given, 1e-6 * row[2])
-    off = height(t, given)[0].abs() - 1e-4 * (row[2] + 1e-3)
+    t = _marched(step, first, leave, given, 1e-4 * (row[2] + 0.05))
+    off = height(t, given)[0].abs() - 1e-4 * (row[2] + 0.05)
     slack = 1e-5 * t.abs()
     return _positive(t + _outside(off) + _outside(t - leave - slack))
 
@@ -370,6 +373,7 @@ def _marched(
     leave: Tensor,
     given: tuple[Tensor, ...],
     near_enough: Tensor,
+    rounds: tuple[int, ...] = _ROUNDS,
 ) -> Tensor:
     """Steps along (n,) rays; those that have arrived or gone past the end drop out between the rounds.
 
@@ -378,14 +382,17 @@ def _marched(
         t: where to begin.
         leave: where to end.
         given: (n,) each.
-        near_enough: distance at which a ray has arrived.
+        near_enough: distance at which a ray has arrived; its last step still counts.
+        rounds: numbers of steps.
     """
     place, way = None, t
-    for steps in _ROUNDS:
+    for steps in rounds:
         for _ in range(steps):
             way, distance = step(way, *given)
         t = way if place is None else t.index_copy(0, place, way)
         on = torch.minimum(distance.abs() - near_enough, leave - way).clamp_min(0).nonzero().squeeze(1)
+        if on.shape[0] == 0:
+            break
         place = on if place is None else place.index_select(0, on)
         way, leave, near_enough, *rest = (v.index_select(0, on) for v in (way, leave, near_enough, *given))
         given = tuple(rest)
@@ -428,14 +435,21 @@ def normal_at(kind: Kind, point: Triple, row: Columns) -> Triple:
             return side[0] * x.sign(), side[1] * y.sign(), side[2] * z.sign()
         case Kind.ROUND_BOX_4 | Kind.ROUND_BOX_8:
             power = 3 if kind == Kind.ROUND_BOX_4 else 7
-            a, b, c = ((p / half).pow(power) / half for p, half in zip(point, row[:3], strict=True))
+            q = [p / half for p, half in zip(point, row[:3], strict=True)]
+            most = torch.maximum(torch.maximum(q[0].abs(), q[1].abs()), q[2].abs()).clamp_min(1e-12)
+            a, b, c = ((value / most).pow(power) / half for value, half in zip(q, row[:3], strict=True))
             return a, b, c
         case Kind.POLYHEDRON:
-            planes = torch.stack([torch.stack(row[i : i + 4]) for i in range(0, COLUMNS, 4)])
-            outward = torch.einsum("pkn,kn->pn", planes[:, :3], torch.stack(point)) - planes[:, 3]
-            face = outward.argmax(0)
-            a, b, c = planes[:, :3].gather(0, face.expand(1, 3, -1))[0].unbind(0)
-            return a, b, c
+            # The face is the plane that the point is least behind.
+            best, normal = torch.full_like(x, -_PENALTY), (zero, zero, zero)
+            for i in range(0, COLUMNS, 4):
+                face = (row[i], row[i + 1], row[i + 2])
+                beyond = _dot(face, point) - row[i + 3]
+                nearer = (beyond - best).sign().clamp_min(0)
+                best = torch.maximum(best, beyond)
+                a, b, c = (torch.lerp(old, new, nearer) for old, new in zip(normal, face, strict=True))
+                normal = (a, b, c)
+            return normal
         case Kind.ELLIPSOID:
             return x * row[0].square(), y * row[1].square(), z * row[2].square()
         case Kind.QUADRIC:

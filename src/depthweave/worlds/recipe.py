@@ -178,13 +178,13 @@ class WallRecipe(Section):
 class ClutterRecipe(Section):
     """Where objects are, and how many."""
 
-    count: Annotated[Range, "How many."] = Range(4, 34)
+    count: Annotated[Range, "How many."] = Range(6, 44)
     size: Annotated[
         Range, "Half of the largest side, in widths; the upper bound is a share of the smaller side of the picture."
-    ] = Range(0.015, 0.45, "log")
+    ] = Range(0.02, 0.45, "log")
     far_bias: Annotated[
         Range, "Inverse depth is far + (near - far) u^bias with u uniform in [0, 1]; 1 has no bias."
-    ] = Range(1.7, 1.7)
+    ] = Range(1.0, 1.7)
     resting: Annotated[float, "Objects that stand on the floor or on furniture; the others float."] = 0.45
     on_furniture: Annotated[float, "Of those, the ones on furniture, if there is any to put them on."] = 0.5
     attitudes: Annotated[Mapping[str, float], "Of floating objects: upright, a little or anyhow turned."] = field(
@@ -200,22 +200,22 @@ class ShapesRecipe(Section):
         Mapping[str, float], "Objects. Blob, foliage, ring, lattice and card are flat, with cut-out outlines."
     ] = field(
         default_factory=lambda: {
-            "box": 0.11,
+            "box": 0.1,
             "round_box": 0.06,
-            "ellipsoid": 0.09,
+            "ellipsoid": 0.08,
             "cylinder": 0.06,
-            "cone": 0.05,
+            "cone": 0.04,
             "vase": 0.04,
             "bowl": 0.03,
             "torus": 0.05,
-            "polyhedron": 0.12,
+            "polyhedron": 0.11,
             "bar": 0.09,
             "wire": 0.04,
-            "sticks": 0.04,
+            "sticks": 0.05,
             "blob": 0.06,
-            "foliage": 0.05,
+            "foliage": 0.07,
             "ring": 0.04,
-            "lattice": 0.03,
+            "lattice": 0.04,
             "card": 0.04,
             "relief": 0.03,
         }
@@ -229,14 +229,15 @@ class ShapesRecipe(Section):
 class MaterialsRecipe(Section):
     """What surfaces look like."""
 
-    texel: Annotated[Range, "Width of a texel on the screen, in widths of the picture: 0.5 to 3 px at 768."] = Range(
-        0.0007, 0.004, "log"
+    textures: Annotated[Range, "How many different ones a scene chooses from."] = Range(4, 60, "log")
+    texel: Annotated[Range, "Width of a texel on the screen, in widths of the picture: 0.4 to 2 px at 768."] = Range(
+        0.0005, 0.0026, "log"
     )
     turned: Annotated[float, "Textures that are turned on their surface, by up to 35 degrees."] = 0.33
-    tinted: Annotated[float, "Textures with a gain per channel; the others have one for all."] = 0.4
-    tint: Annotated[Range, "Gain per channel, on reflectance encoded with gamma 2."] = Range(0.5, 1.35)
-    gain: Annotated[Range, "Gain of all channels."] = Range(0.5, 1.4)
-    lift: Annotated[Range, "Added after the gain."] = Range(-0.15, 0.15)
+    tinted: Annotated[float, "Textures with a gain per channel; the others have one for all."] = 0.3
+    tint: Annotated[Range, "Gain per channel, on reflectance encoded with gamma 2."] = Range(0.65, 1.35)
+    gain: Annotated[Range, "Gain of all channels."] = Range(0.7, 1.4)
+    lift: Annotated[Range, "Added after the gain."] = Range(-0.1, 0.15)
     faint: Annotated[float, "Surfaces on which the texture can hardly be seen."] = 0.1
     faint_contrast: Annotated[Range, "Of those, against the texture's own."] = Range(0.03, 0.3, "log")
     shiny: Annotated[float, "Surfaces with highlights."] = 0.3
@@ -253,14 +254,14 @@ class LightRecipe(Section):
     """Lamp or sun."""
 
     strength: Annotated[Range, "Of all light, linear: at 1 a white surface that faces the lamp is white."] = Range(
-        0.8, 1.9, "log"
+        0.7, 1.7, "log"
     )
-    ambient: Annotated[Range, "Share of light that comes from everywhere."] = Range(0.2, 0.7)
+    ambient: Annotated[Range, "Share of light that comes from everywhere."] = Range(0.1, 0.55)
     warmth: Annotated[Range, "Red gains and blue loses that share."] = Range(-0.25, 0.35, "normal")
     tint: Annotated[Range, "Per channel."] = Range(0.93, 1.07, "normal")
     shadows: Annotated[float, "Scenes with shadows."] = 0.6
     dark: Annotated[float, "Scenes with a small part of the light."] = 0.06
-    dark_strength: Annotated[Range, "That part."] = Range(0.08, 0.35, "log")
+    dark_strength: Annotated[Range, "That part."] = Range(0.1, 0.35, "log")
     glaring: Annotated[float, "Scenes with so much light that the picture saturates."] = 0.05
     glaring_strength: Annotated[Range, "How much more."] = Range(1.6, 2.8, "log")
 
@@ -280,13 +281,13 @@ class SkyRecipe(Section):
 class SensorRecipe(Section):
     """What the two cameras add, and by how much the right one differs."""
 
-    blur: Annotated[Range, "Standard deviation, in widths of the picture."] = Range(0.0003, 0.0012)
-    soft: Annotated[float, "Pairs that are out of focus."] = 0.2
-    soft_blur: Annotated[Range, "Of those."] = Range(0.0012, 0.0025)
+    blur: Annotated[Range, "Standard deviation, in widths of the picture."] = Range(0.0002, 0.0009, "log")
+    soft: Annotated[float, "Pairs that are out of focus."] = 0.12
+    soft_blur: Annotated[Range, "Of those."] = Range(0.0009, 0.0025)
     motion_blur: Annotated[float, "Pairs with a streak."] = 0.05
     streak: Annotated[Range, "Its length in widths."] = Range(0.002, 0.01, "log")
-    exposure: Annotated[Range, "Gain on light."] = Range(0.6, 1.4, "log")
-    gamma: Annotated[Range, "Of the picture: light to the power of 1 / gamma."] = Range(1.4, 2.8, "log")
+    exposure: Annotated[Range, "Gain on light."] = Range(0.7, 1.35, "log")
+    gamma: Annotated[Range, "Of the picture: light to the power of 1 / gamma."] = Range(1.6, 2.7, "log")
     white_balance: Annotated[Range, "Per channel."] = Range(0.85, 1.15, "normal")
     vignetted: Annotated[float, "Pairs with dark corners."] = 0.3
     vignetting: Annotated[Range, "Share of light that is lost there."] = Range(0.05, 0.45)

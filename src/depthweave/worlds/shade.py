@@ -13,7 +13,7 @@ from torch import Tensor
 from depthweave.worlds.cast import RAYS, SIDE, Eye, FreeRays, Rays, Tables, first_hits, invert
 from depthweave.worlds.intersect import USED, Kind, Triple, normal_at, room_normal_at
 from depthweave.worlds.materials import TEXELS, TILE, Textures
-from depthweave.worlds.scene import Scene
+from depthweave.worlds.scene import Material, Scene
 
 SHADOW_SIDE = 256
 """Width of a shadow map in px."""
@@ -149,6 +149,7 @@ class Looks:
         self.tables = tables
         scenes = tables.scenes
         materials = [part.material for scene in scenes for thing in scene.things for part in thing.parts]
+        materials.append(Material(texture=scenes[0].sky.texture))
         wanted = sorted({material.texture for material in materials} | {scene.sky.texture for scene in scenes})
         slot = dict(zip(wanted, textures.slots(wanted), strict=True))
         self.texels = textures.texels

@@ -110,8 +110,8 @@ class Patch:
     """A flat piece of the plane z = 0 with a cut-out outline.
 
     With u = x / half_x and v = y / half_y a point belongs to it where
-    |u|^power + |v|^power <= 1 (`power` 2, 4 or 8; 0 for the whole rectangle) and, if there are waves,
-    fold_i wave_i(u, v) + level - bulge (u^2 + v^2) >= 0, where fold is the sum or, with `grid`, the maximum.
+    |u|^power + |v|^power <= 1 (`power` 2, 4 or 8; 0 for the whole rectangle) and, unless all of the following are
+    left out, fold_i wave_i(u, v) + level - bulge (u^2 + v^2) >= 0, where fold is the sum or, with `grid`, the maximum.
 
     Attributes:
         half: (half_x, half_y) in m.

@@ -196,7 +196,9 @@ def _room_center(builder: Builder, rotation: Rotation, half_x: float, half_z: fl
 def _panels(builder: Builder, walls: list[Plane], count: int, nearest: float) -> Iterator[Thing]:
     """Pictures, doors and boards on walls."""
     random, view = builder.random, builder.view
-    for _ in range(count):
+    for number in range(count):
+        # No two fronts lie in one plane, where rounding would decide which of them is seen.
+        thickness = 0.012 + 0.003 * number
         u, v = random.uniform(0, 1), random.uniform(0.1, 0.7) * view.aspect
         ray = view.ray(u, v)
         depth, wall = min(
@@ -206,10 +208,10 @@ def _panels(builder: Builder, walls: list[Plane], count: int, nearest: float) ->
             continue
         size = random.uniform(0.05, 0.4) * builder.picture_m(depth)
         half = (min(size * random.uniform(0.5, 1.5), 3.0), min(size * random.uniform(0.5, 1.5), 2.0))
-        pieces: list[Piece] = [(Box((*half, 0.02)), (0.0, 0.0, 0.0), IDENTITY, 0)]
+        pieces: list[Piece] = [(Box((*half, thickness)), (0.0, 0.0, 0.0), IDENTITY, 0)]
         if random.random() < 0.5:
-            inner = (half[0] * 0.85, half[1] * 0.85, 0.005)
-            pieces.append((Box(inner), (0.0, 0.0, -0.02), IDENTITY, 1))
+            inner = (half[0] * 0.85, half[1] * 0.85, 0.0013)
+            pieces.append((Box(inner), (0.0, 0.0, -thickness), IDENTITY, 1))
         thing = builder.thing("panel", pieces, view.point(u, v, depth), along(wall.normal), depth)
         if view.reach_of(thing)[0] > nearest:
             yield thing

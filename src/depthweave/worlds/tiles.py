@@ -302,13 +302,13 @@ def _motif(rng: Draw) -> Picture:
 
 
 _MAKERS: dict[str, tuple[float, Callable[[Draw], Picture]]] = {
-    "noise": (0.13, _clouds),
+    "noise": (0.11, _clouds),
     "stucco": (0.05, _stucco),
     "marble": (0.04, _marble),
     "wood": (0.05, _wood),
     "patches": (0.05, _patches),
-    "leaves": (0.06, leaves),
-    "foliage": (0.04, foliage),
+    "leaves": (0.07, leaves),
+    "foliage": (0.06, foliage),
     "stripes": (0.03, _stripes),
     "checkers": (0.02, _checkers),
     "dots": (0.02, _dots),
@@ -316,9 +316,9 @@ _MAKERS: dict[str, tuple[float, Callable[[Draw], Picture]]] = {
     "tiles": (0.03, _squares),
     "weave": (0.03, _weave),
     "repetitive": (0.03, _repetitive),
-    "plain": (0.13, _plain),
+    "plain": (0.11, _plain),
     "voronoi": (0.07, _cells),
-    "pebbles": (0.04, _pebbles),
+    "pebbles": (0.05, _pebbles),
     "glyphs": (0.06, writing),
     "collage": (0.09, collage),
 }
@@ -347,10 +347,14 @@ def make_tile(kind: str, seed: int) -> UInt8[np.ndarray, "256 256 3"]:
 
 
 def _worn(rng: Draw, picture: Picture) -> Picture:
-    """Grain always; sometimes stains, faded colours or lost sharpness."""
-    if rng.random() < 0.3:
-        mean = picture.mean((0, 1))
+    """Grain always; often faded or more light and dark, sometimes stains or lost sharpness."""
+    change, mean = rng.random(), picture.mean((0, 1))
+    if change < 0.25:
         picture = mean + (picture - mean) * rng.uniform(0.15, 0.9)
+    elif change < 0.8:
+        # Of brightness alone: stronger colours would not look like anything.
+        brightness = (picture - mean).mean(-1, keepdims=True)
+        picture = picture + brightness * (log_uniform(rng, 1.3, 5) - 1)
     if rng.random() < 0.15:
         picture = blur(picture, log_uniform(rng, 0.6, 2.5))
     grain: Plane = spread(rng, rng.uniform(0.3, 1.5)) * log_uniform(rng, 0.7, 14)
