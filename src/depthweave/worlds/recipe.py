@@ -133,7 +133,7 @@ class RoomRecipe(Section):
     ceiling: Annotated[float, "Rooms with a ceiling; others are open to the sky."] = 0.6
     open_side: Annotated[float, "Of rooms without a ceiling, those with a wall missing, per wall."] = 0.35
     shiny_floor: Annotated[float, "Rooms with a floor that mirrors."] = 0.12
-    furniture: Annotated[Range, "How many pieces."] = Range(0, 4)
+    furniture: Annotated[Range, "How many pieces."] = Range(0, 6)
     furniture_kinds: Annotated[Mapping[str, float], "What pieces."] = field(
         default_factory=lambda: {
             "table": 0.28,
@@ -213,9 +213,9 @@ class ShapesRecipe(Section):
             "wire": 0.04,
             "sticks": 0.05,
             "blob": 0.06,
-            "foliage": 0.07,
+            "foliage": 0.08,
             "ring": 0.04,
-            "lattice": 0.04,
+            "lattice": 0.05,
             "card": 0.04,
             "relief": 0.03,
         }
@@ -254,9 +254,9 @@ class LightRecipe(Section):
     """Lamp or sun."""
 
     strength: Annotated[Range, "Of all light, linear: at 1 a white surface that faces the lamp is white."] = Range(
-        0.7, 1.7, "log"
+        0.75, 1.9, "log"
     )
-    ambient: Annotated[Range, "Share of light that comes from everywhere."] = Range(0.1, 0.55)
+    ambient: Annotated[Range, "Share of light that comes from everywhere."] = Range(0.08, 0.45)
     warmth: Annotated[Range, "Red gains and blue loses that share."] = Range(-0.25, 0.35, "normal")
     tint: Annotated[Range, "Per channel."] = Range(0.93, 1.07, "normal")
     shadows: Annotated[float, "Scenes with shadows."] = 0.6
@@ -291,7 +291,7 @@ class SensorRecipe(Section):
     white_balance: Annotated[Range, "Per channel."] = Range(0.85, 1.15, "normal")
     vignetted: Annotated[float, "Pairs with dark corners."] = 0.3
     vignetting: Annotated[Range, "Share of light that is lost there."] = Range(0.05, 0.45)
-    noise: Annotated[Range, "Standard deviation in the picture, 1 is white."] = Range(0.0, 0.02)
+    noise: Annotated[Range, "Standard deviation in the picture, 1 is white."] = Range(0.001, 0.02, "log")
     noisy: Annotated[float, "Pairs with much noise."] = 0.1
     much_noise: Annotated[Range, "Of those."] = Range(0.02, 0.035)
     grey: Annotated[float, "Pairs without colours."] = 0.12

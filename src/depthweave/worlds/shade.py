@@ -123,9 +123,9 @@ def _normals(tables: Tables, row: Int[Tensor, "n"], point: Triple) -> tuple[Trip
     kinds, parts = tables.kind.index_select(0, row), tables.part.index_select(0, row)
     flat = [p.reshape(-1) for p in point]
     normals = torch.zeros(3, row.shape[0], device=row.device)
-    present = torch.bincount(kinds, minlength=len(Kind)).tolist()
+    present = torch.bincount(kinds + 1, minlength=1 + len(Kind)).tolist()
     for kind in tables.kinds:
-        if not present[kind]:
+        if not present[1 + kind]:
             continue
         chosen = (kinds == int(kind)).nonzero().squeeze(1)
         part = parts.index_select(0, chosen)
