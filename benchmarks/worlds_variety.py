@@ -106,6 +106,7 @@ def main() -> None:
             print(f"{arguments.root} has no {' and no '.join(real.folders)}: {real.name} left out", file=sys.stderr)
     print(f"`{shlex.join(['python', *sys.argv])}`\n")
     print(f"depthweave {depthweave.__version__}, torch {torch.__version__}, Python {platform.python_version()}.\n")
+    print(f"Pictures wider than {arguments.width} px are made that wide. Pairs: {counts(found)}.\n")
     print("\n".join(summary(found)))
     if not arguments.short:
         print("\n" + "\n".join(line for quantity in quantities(found) for line in table(found, quantity)))
@@ -183,7 +184,6 @@ def picture(sample: Sample) -> dict[str, Float[np.ndarray, " n"] | float]:
     most, least = sample.left.amax(0), sample.left.amin(0)
     lit = most > 0.1
     return {
-        "width": float(plane.shape[-1]),
         "mean gradient": float(gradient.mean()),
         "edge density": float((gradient > EDGE).mean()),
         "contrast": float(luma.std()),
@@ -237,9 +237,13 @@ def share(mask: Bool[Tensor, "*b"]) -> float:
 Found = dict[str, list[dict[str, Float[np.ndarray, " n"]]]]
 
 
+def counts(found: Found) -> str:
+    return ", ".join(f"{name} {len(pairs)}" for name, pairs in found.items())
+
+
 def quantities(found: Found) -> list[str]:
     """Names in the order of the tables."""
-    return [name for name in dict.fromkeys(name for pairs in found.values() for pair in pairs for name in pair)]
+    return list(dict.fromkeys(name for pairs in found.values() for pair in pairs for name in pair))
 
 
 def numbers(pairs: list[dict[str, Float[np.ndarray, " n"]]], quantity: str) -> Float[np.ndarray, " n"]:

@@ -8,7 +8,7 @@ import pytest
 from depthweave import io
 from depthweave.worlds import files
 from depthweave.worlds.recipe import Recipe
-from depthweave.worlds.render import RenderedPair
+from depthweave.worlds.views import RenderedPair
 
 from .conftest import Cli
 

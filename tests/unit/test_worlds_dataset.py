@@ -10,8 +10,8 @@ import torch
 from depthweave.errors import SceneFailed, WrongFile, WrongInput
 from depthweave.worlds import dataset
 from depthweave.worlds.dataset import PairStream, Worlds
-from depthweave.worlds.render import PairBatch, RenderedPair, View
 from depthweave.worlds.scene import Scene
+from depthweave.worlds.views import PairBatch, RenderedPair, View
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from depthweave.types import Camera, Clip, DepthMap, DepthVideo, DisparityMap, S
 from depthweave.worlds import files
 from depthweave.worlds.dataset import Worlds
 from depthweave.worlds.files import contact_sheet, save_clip, save_pair, write_sheet, write_worlds
-from depthweave.worlds.render import Match, RenderedClip, RenderedPair
+from depthweave.worlds.views import Match, RenderedClip, RenderedPair
 
 
 @pytest.fixture(scope="module")

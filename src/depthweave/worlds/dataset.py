@@ -17,8 +17,9 @@ from depthweave.types.pair import SMALLEST_SIDE_PX
 from depthweave.worlds.compose import compose
 from depthweave.worlds.materials import Textures, photographs
 from depthweave.worlds.recipe import Recipe
-from depthweave.worlds.render import PairBatch, RenderedClip, RenderedPair, View, render_clip, render_pairs
+from depthweave.worlds.render import render_clip, render_pairs
 from depthweave.worlds.scene import Scene
+from depthweave.worlds.views import PairBatch, RenderedClip, RenderedPair, View
 from depthweave.worlds.workers import run_in_workers
 
 

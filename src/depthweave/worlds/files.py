@@ -45,7 +45,7 @@ from depthweave.io.manifest import MANIFEST_NAME
 from depthweave.types import Camera, DepthVideo, DisparityMap, Scale
 from depthweave.worlds.dataset import Worlds
 from depthweave.worlds.recipe import Recipe
-from depthweave.worlds.render import Match, RenderedClip, RenderedPair
+from depthweave.worlds.views import Match, RenderedClip, RenderedPair
 from depthweave.worlds.workers import run_in_workers
 
 RECIPE_NAME = "recipe.toml"

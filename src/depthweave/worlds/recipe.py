@@ -235,7 +235,7 @@ class MaterialsRecipe(Section):
     )
     turned: Annotated[float, "Textures that are turned on their surface, by up to 35 degrees."] = 0.33
     tinted: Annotated[float, "Textures with a gain per channel; the others have one for all."] = 0.3
-    tint: Annotated[Range, "Gain per channel, on reflectance encoded with gamma 2."] = Range(0.65, 1.35)
+    tint: Annotated[Range, "Gain per channel, on reflectance encoded with gamma 2."] = Range(0.5, 1.35)
     gain: Annotated[Range, "Gain of all channels."] = Range(0.7, 1.4)
     lift: Annotated[Range, "Added after the gain."] = Range(-0.1, 0.15)
     faint: Annotated[float, "Surfaces on which the texture can hardly be seen."] = 0.1
@@ -257,7 +257,7 @@ class LightRecipe(Section):
         0.75, 1.9, "log"
     )
     ambient: Annotated[Range, "Share of light that comes from everywhere."] = Range(0.08, 0.45)
-    warmth: Annotated[Range, "Red gains and blue loses that share."] = Range(-0.25, 0.35, "normal")
+    warmth: Annotated[Range, "Red gains and blue loses that share."] = Range(-0.25, 0.5, "normal")
     tint: Annotated[Range, "Per channel."] = Range(0.93, 1.07, "normal")
     shadows: Annotated[float, "Scenes with shadows."] = 0.6
     dark: Annotated[float, "Scenes with a small part of the light."] = 0.06
@@ -288,7 +288,7 @@ class SensorRecipe(Section):
     streak: Annotated[Range, "Its length in widths."] = Range(0.002, 0.01, "log")
     exposure: Annotated[Range, "Gain on light."] = Range(0.7, 1.35, "log")
     gamma: Annotated[Range, "Of the picture: light to the power of 1 / gamma."] = Range(1.6, 2.7, "log")
-    white_balance: Annotated[Range, "Per channel."] = Range(0.85, 1.15, "normal")
+    white_balance: Annotated[Range, "Per channel."] = Range(0.78, 1.22, "normal")
     vignetted: Annotated[float, "Pairs with dark corners."] = 0.3
     vignetting: Annotated[Range, "Share of light that is lost there."] = Range(0.05, 0.45)
     noise: Annotated[Range, "Standard deviation in the picture, 1 is white."] = Range(0.001, 0.02, "log")
@@ -300,7 +300,7 @@ class SensorRecipe(Section):
     differing: Annotated[float, "Pairs whose cameras differ in exposure, gamma, colour and black level."] = 0.55
     difference: Annotated[
         Range, "By how much: at 1, standard deviations are 18 % of exposure and gamma, 5 % of each colour."
-    ] = Range(0.3, 1.3, "log")
+    ] = Range(0.3, 2.0, "log")
     gradients: Annotated[float, "Pairs with light that falls off differently."] = 0.15
     gradient: Annotated[Range, "Relative, from the middle to an edge."] = Range(-0.6, 0.6, "normal")
     blurring: Annotated[float, "Pairs with a right picture of another blur."] = 0.3
