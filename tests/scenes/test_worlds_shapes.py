@@ -53,18 +53,18 @@ def vector(values: Sequence[float] | np.ndarray) -> Vector:
 
 
 def polyhedron(rng: np.random.Generator, faces: int) -> Polyhedron:
-    """Planes about half a metre away in directions that bound a body without long tips."""
+    """Planes near 0 in directions that bound a body without long tips."""
     while True:
         normals = rng.normal(size=(faces, 3))
         normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-        offsets = rng.uniform(0.2, 0.4, faces)
+        offsets = rng.uniform(0.15, 0.3, faces)
         triples = np.array(list(combinations(range(faces), 3)))
         corners = np.linalg.solve(normals[triples], offsets[triples][..., None])[..., 0]
         kept = (corners @ normals.T <= offsets + 1e-9).all(1)
         corners, meeting = corners[kept], triples[kept]
         # Euler: a bounded body whose corners are meetings of three faces has 2 F - 4 of them.
         bounded = len(corners) == 2 * len(np.unique(meeting)) - 4
-        if bounded and np.linalg.norm(corners, axis=1).max() < 0.8:
+        if bounded and np.linalg.norm(corners, axis=1).max() < 0.85:
             planes = tuple((*vector(n), float(offset)) for n, offset in zip(normals, offsets, strict=True))
             return Polyhedron(planes, float(np.linalg.norm(corners, axis=1).max()))
 

@@ -254,14 +254,14 @@ class LightRecipe(Section):
     """Lamp or sun."""
 
     strength: Annotated[Range, "Of all light, linear: at 1 a white surface that faces the lamp is white."] = Range(
-        0.75, 1.9, "log"
+        0.85, 1.9, "log"
     )
-    ambient: Annotated[Range, "Share of light that comes from everywhere."] = Range(0.08, 0.45)
+    ambient: Annotated[Range, "Share of light that comes from everywhere."] = Range(0.12, 0.45)
     warmth: Annotated[Range, "Red gains and blue loses that share."] = Range(-0.25, 0.5, "normal")
     tint: Annotated[Range, "Per channel."] = Range(0.93, 1.07, "normal")
     shadows: Annotated[float, "Scenes with shadows."] = 0.6
-    dark: Annotated[float, "Scenes with a small part of the light."] = 0.06
-    dark_strength: Annotated[Range, "That part."] = Range(0.1, 0.35, "log")
+    dark: Annotated[float, "Scenes with a small part of the light."] = 0.05
+    dark_strength: Annotated[Range, "That part."] = Range(0.12, 0.35, "log")
     glaring: Annotated[float, "Scenes with so much light that the picture saturates."] = 0.05
     glaring_strength: Annotated[Range, "How much more."] = Range(1.6, 2.8, "log")
 
@@ -286,7 +286,7 @@ class SensorRecipe(Section):
     soft_blur: Annotated[Range, "Of those."] = Range(0.0009, 0.0025)
     motion_blur: Annotated[float, "Pairs with a streak."] = 0.05
     streak: Annotated[Range, "Its length in widths."] = Range(0.002, 0.01, "log")
-    exposure: Annotated[Range, "Gain on light."] = Range(0.7, 1.35, "log")
+    exposure: Annotated[Range, "Gain on light."] = Range(0.75, 1.3, "log")
     gamma: Annotated[Range, "Of the picture: light to the power of 1 / gamma."] = Range(1.6, 2.7, "log")
     white_balance: Annotated[Range, "Per channel."] = Range(0.78, 1.22, "normal")
     vignetted: Annotated[float, "Pairs with dark corners."] = 0.3

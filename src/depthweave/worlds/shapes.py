@@ -1,4 +1,4 @@
-"""Shapes in axes of their own, metres. A surface is seen from both sides unless its shape says otherwise."""
+"""Shapes in axes of their own, metres. Open surfaces are seen from both sides, closed bodies from outside."""
 
 import math
 from dataclasses import dataclass
