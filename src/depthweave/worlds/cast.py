@@ -66,6 +66,10 @@ class Rays:
     def __getitem__(self, groups: slice) -> "Rays":
         return Rays(self.eye[groups], self.x[groups], self.y[groups])
 
+    def take(self, groups: Int[Tensor, "n"]) -> "Rays":
+        """Some groups."""
+        return Rays(*(values.index_select(0, groups) for values in (self.eye, self.x, self.y)))
+
     def __len__(self) -> int:
         return self.eye.shape[0]
 
@@ -107,6 +111,11 @@ class FreeRays:
 
     def __getitem__(self, groups: slice) -> "FreeRays":
         return FreeRays(self.eye[groups], self.origin[:, groups], self.direction[:, groups])
+
+    def take(self, groups: Int[Tensor, "n"]) -> "FreeRays":
+        """Some groups."""
+        origin, direction = (values.index_select(1, groups) for values in (self.origin, self.direction))
+        return FreeRays(self.eye.index_select(0, groups), origin, direction)
 
     def __len__(self) -> int:
         return self.eye.shape[0]
@@ -160,6 +169,7 @@ class Tables:
         bounds: (9, eyes, parts) where parts appear, see `_bounds`.
         balls: (4, eyes, parts) centre and radius of balls that hold them, in camera axes; -inf for nothing.
         shape: (columns, all parts) numbers of the shapes.
+        used: columns that the numbers of each kind take.
         face_part: (6 * all parts,) which part a face of a room belongs to.
         world_from_part: per eye (its parts, 4, 4) in double precision, for whoever needs other axes.
     """
@@ -202,6 +212,10 @@ class Tables:
         self.face_part = self.tensor(
             np.concatenate([scene.face_part + first for scene, first in zip(placed, firsts, strict=False)]).reshape(-1)
         )
+        planes = [
+            len(part.shape.planes) for scene in placed for part in scene.parts if isinstance(part.shape, Polyhedron)
+        ]
+        self.used = {**USED, Kind.POLYHEDRON: 4 * max(planes, default=1)}
         self.kinds = [Kind(k) for k in np.unique(kind) if k >= 0]
 
     def tensor(self, array: NDArray[np.generic]) -> Tensor:
@@ -216,7 +230,7 @@ class _Placed:
 
     def __init__(self, scene: Scene) -> None:
         parts = [part for thing in scene.things for part in thing.parts]
-        self.things = scene.things
+        self.parts, self.things = parts, scene.things
         self.thing = np.repeat(np.arange(len(scene.things)), [len(thing.parts) for thing in scene.things])
         rows = [numbers(part.shape) for part in parts]
         self.kind = np.array([kind for kind, _ in rows], dtype=np.int64)
@@ -365,7 +379,7 @@ def first_hits(
         keys = torch.full((len(some), RAYS), _KEY_OF_MISS, dtype=torch.int64, device=tables.device)
         for kind, groups, row in _pairs(tables, some, chunk, farthest):
             frame = tables.frame.index_select(1, row)[..., None].unbind(0)
-            columns = tables.shape[: USED[kind]].index_select(1, tables.part.index_select(0, row))[..., None]
+            columns = tables.shape[: tables.used[kind]].index_select(1, tables.part.index_select(0, row))[..., None]
             t = HITS[kind](*some.local(frame, groups), columns.unbind(0))
             # Bits of positive floats sort as the floats do, and abs() makes NaN the largest: the least key is the hit.
             key = t.abs().view(torch.int32).to(torch.int64).bitwise_left_shift_(32).bitwise_or_(row[:, None])

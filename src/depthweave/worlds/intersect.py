@@ -71,7 +71,7 @@ USED = {
     Kind.PATCH: 9 + 4 * MOST_WAVES,
     Kind.RELIEF: 3 + 4 * MOST_WAVES,
 }
-"""Columns that the numbers of each kind take."""
+"""Columns that the numbers of each kind take at most; polyhedra need fewer for fewer planes."""
 
 
 def numbers(shape: Shape) -> tuple[Kind, list[float]]:
@@ -215,7 +215,7 @@ def _hit_round_box(power: int) -> Hit:
 def _hit_polyhedron(origin: Triple, direction: Triple, row: Columns) -> Tensor:
     """The latest entry through a plane that comes before the first exit: Cyrus and Beck, TOG 1978."""
     entry, leave = None, None
-    for first in range(0, COLUMNS, 4):
+    for first in range(0, len(row), 4):
         normal, offset = (row[first], row[first + 1], row[first + 2]), row[first + 3]
         toward = _dot(normal, direction) + 1e-30
         t = (offset - _dot(normal, origin)) / toward
@@ -446,7 +446,7 @@ def normal_at(kind: Kind, point: Triple, row: Columns) -> Triple:
         case Kind.POLYHEDRON:
             # The face is the plane that the point is least behind.
             best, normal = torch.full_like(x, -_PENALTY), (zero, zero, zero)
-            for i in range(0, COLUMNS, 4):
+            for i in range(0, len(row), 4):
                 face = (row[i], row[i + 1], row[i + 2])
                 beyond = _dot(face, point) - row[i + 3]
                 nearer = (beyond - best).sign().clamp_min(0)

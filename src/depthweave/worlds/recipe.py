@@ -178,13 +178,13 @@ class WallRecipe(Section):
 class ClutterRecipe(Section):
     """Where objects are, and how many."""
 
-    count: Annotated[Range, "How many."] = Range(6, 44)
+    count: Annotated[Range, "How many."] = Range(6, 56)
     size: Annotated[
         Range, "Half of the largest side, in widths; the upper bound is a share of the smaller side of the picture."
     ] = Range(0.02, 0.45, "log")
     far_bias: Annotated[
         Range, "Inverse depth is far + (near - far) u^bias with u uniform in [0, 1]; 1 has no bias."
-    ] = Range(1.0, 1.7)
+    ] = Range(0.8, 1.7)
     resting: Annotated[float, "Objects that stand on the floor or on furniture; the others float."] = 0.45
     on_furniture: Annotated[float, "Of those, the ones on furniture, if there is any to put them on."] = 0.5
     attitudes: Annotated[Mapping[str, float], "Of floating objects: upright, a little or anyhow turned."] = field(

@@ -205,25 +205,17 @@ class _Renderer:
         disparity = self._disparity(rays.eye, depth)
         paired = len(self.shots) > 1
         match = self._stereo_match(rays, depth) if paired else torch.zeros_like(depth, dtype=torch.uint8)
-        shaped = {
-            "image": light,
-            "depth": depth,
-            "disparity": disparity,
-            "normals": normals,
-            "things": thing,
-            "match": match,
-        }
-        pictures = {name: self._picture(values) for name, values in shaped.items()}
-        for name in ("image", "normals"):
-            pictures[name] = pictures[name].transpose(0, 1)
         views = []
         for place, (scene, _, right) in enumerate(self.shots):
-            own = {name: values[place].contiguous() for name, values in pictures.items()}
+            own = slice(place * self.groups, (place + 1) * self.groups)
+            image, depth_, disparity_, normals_, thing_, match_ = (
+                from_tiles(values[..., own, :], 1, self.height, self.width).squeeze(-3).contiguous()
+                for values in (light, depth, disparity, normals, thing, match)
+            )
             sensor = self.scenes[scene].sensors[int(right)] if self.noise else IDEAL
             generator = torch.Generator(self.tables.device)
             generator.manual_seed(((self.scenes[scene].seed * 2 + int(right)) * 1_000_003 + frame) % 2**63)
-            own["image"] = expose(own["image"], sensor, generator)
-            views.append(View(**own))
+            views.append(View(expose(image, sensor, generator), depth_, disparity_, normals_, thing_, match_))
         return views
 
     def moving(self, things: Int32[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
@@ -280,14 +272,16 @@ class _Renderer:
         light = torch.empty(3, *t.shape, device=t.device)
         normals = torch.empty_like(light)
         bounces: list[tuple[Tensor, ...]] = []
-        step = max(1, self.chunk // RAYS)
-        for first in range(0, len(rays), step):
-            some = slice(first, first + step)
-            surface = surface_at(self.tables, self.looks, rays[some], t[some], row[some])
-            light[:, some] = self.looks.shade(surface, rays.eye[some])
-            normals[:, some] = torch.stack(surface.normal)
+        # Groups of sky alone need no surface.
+        solid = (row.amax(1) >= 0).nonzero().squeeze(1)
+        for groups in torch.split(solid, max(1, self.chunk // RAYS)):
+            some, own = rays.take(groups), row.index_select(0, groups)
+            surface = surface_at(self.tables, self.looks, some, t.index_select(0, groups), own)
+            light.index_copy_(1, groups, self.looks.shade(surface, some.eye))
+            for values, normal in zip(normals.unbind(0), surface.normal, strict=True):
+                values.index_copy_(0, groups, normal)
             if bounce and self.looks.has_secondary:
-                bounces.extend(self._bounces(surface, rays.eye[some], row[some], first * RAYS))
+                bounces.extend(self._bounces(surface, some.eye, own, groups))
         sky = (row.view(-1) < 0).nonzero().squeeze(1)
         if sky.shape[0]:
             toward = rays.toward(sky)
@@ -303,7 +297,7 @@ class _Renderer:
         return light, normals
 
     def _bounces(
-        self, surface: Surface, eye: Tensor, row: Tensor, offset: int
+        self, surface: Surface, eye: Tensor, row: Tensor, groups: Tensor
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]:
         """Places, shares, eyes, origins (3, n) and directions (3, n) of rays that leave mirrors and pass glass."""
         there = (row.view(-1) >= 0).float()
@@ -317,7 +311,9 @@ class _Renderer:
             )
             direction = toward - 2 * (toward * normal).sum(0) * normal if side > 0 else toward
             origin = point + side * 1e-4 * (1 + point[2]) * normal
-            yield offset + chosen, share.index_select(0, chosen), eye.index_select(0, chosen // RAYS), origin, direction
+            group = chosen // RAYS
+            place = chosen + RAYS * (groups.index_select(0, group) - group)
+            yield place, share.index_select(0, chosen), eye.index_select(0, group), origin, direction
 
     def _light_from(self, origin: Tensor, direction: Tensor, owner: Tensor) -> Tensor:
         """Light (3, n) that arrives at points against directions, both (3, n), each in the axes of its eye."""

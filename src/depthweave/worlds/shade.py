@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from depthweave.worlds.cast import RAYS, SIDE, Eye, FreeRays, Rays, Tables, first_hits, invert
-from depthweave.worlds.intersect import USED, Kind, Triple, normal_at, room_normal_at
+from depthweave.worlds.intersect import Kind, Triple, normal_at, room_normal_at
 from depthweave.worlds.materials import TEXELS, TILE, Textures
 from depthweave.worlds.scene import Material, Scene
 
@@ -129,7 +129,7 @@ def _normals(tables: Tables, row: Int[Tensor, "n"], point: Triple) -> tuple[Trip
             continue
         chosen = (kinds == int(kind)).nonzero().squeeze(1)
         part = parts.index_select(0, chosen)
-        columns = tables.shape[: USED[kind]].index_select(1, part).unbind(0)
+        columns = tables.shape[: tables.used[kind]].index_select(1, part).unbind(0)
         x, y, z = (p.index_select(0, chosen) for p in flat)
         if kind == Kind.ROOM:
             found, face = room_normal_at((x, y, z), columns)
