@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=96)
-    parser.add_argument("--warm", type=int, default=32)
+    parser.add_argument("--warm", type=int, default=128)
     parser.add_argument("--stages", type=int, default=24, help="scenes of the first table, 0 = leave it out")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -27,6 +27,7 @@ RAYS = SIDE * SIDE
 """Of a group."""
 NONE = -1
 _NO_ROW = 2**31 - 1
+_ROWS = (0, 4, 8)
 _KEY_OF_MISS = (int(np.float32(MISS).view(np.int32)) << 32) | _NO_ROW
 
 Matrices = NDArray[np.float64]
@@ -83,10 +84,14 @@ class Rays:
         reach = nx.abs() * half_x + ny.abs() * half_y
         return torch.minimum(gap, torch.minimum(high - across + reach, across + reach - low))
 
-    def start(self) -> Triple:
-        """Origins."""
-        zero = torch.zeros(1, device=self.x.device)
-        return zero, zero, zero
+    def points(self, t: Float[Tensor, "g rays"]) -> Triple:
+        """Points on the rays, in the axes of their eye."""
+        return self.x * t, self.y * t, t
+
+    def seen_from(self, frame: Sequence[Tensor]) -> tuple[Triple, Triple]:
+        """Origins and directions in other axes, of which every ray has its own."""
+        dx, dy, dz = (torch.addcmul(torch.addcmul(frame[i + 2], frame[i], self.x), frame[i + 1], self.y) for i in _ROWS)
+        return (frame[3], frame[7], frame[11]), (dx, dy, dz)
 
     def toward(self, chosen: Int[Tensor, "n"] | None = None) -> Triple:
         """Directions, of all rays or of some places."""
@@ -97,7 +102,7 @@ class Rays:
         """Origins and directions in the axes of shapes, for pairs of a group and a frame."""
         x, y = self.x.index_select(0, groups), self.y.index_select(0, groups)
         # With the translation first both factors and the sum would be broadcast, which is four times slower.
-        dx, dy, dz = (torch.addcmul(frame[i] * x, frame[i + 1], y) + frame[i + 2] for i in (0, 4, 8))
+        dx, dy, dz = (torch.addcmul(frame[i] * x, frame[i + 1], y) + frame[i + 2] for i in _ROWS)
         return (frame[3], frame[7], frame[11]), (dx, dy, dz)
 
 
@@ -135,9 +140,14 @@ class FreeRays:
         # From within the ball everything is ahead.
         return opening[:, None] + reach.clamp_max(1).asin() - aside + 4 * (reach - 1).clamp_min(0).ceil()
 
-    def start(self) -> Triple:
-        """Origins."""
-        return self.origin[0], self.origin[1], self.origin[2]
+    def points(self, t: Float[Tensor, "g rays"]) -> Triple:
+        """Points on the rays, in the axes of their eye."""
+        x, y, z = torch.addcmul(self.origin, self.direction, t).unbind(0)
+        return x, y, z
+
+    def seen_from(self, frame: Sequence[Tensor]) -> tuple[Triple, Triple]:
+        """Origins and directions in other axes, of which every ray has its own."""
+        return moved(frame, self.origin.unbind(0)), turned(frame, self.direction.unbind(0))
 
     def toward(self, chosen: Int[Tensor, "n"] | None = None) -> Triple:
         """Directions, of all rays or of some places."""
@@ -146,11 +156,21 @@ class FreeRays:
 
     def local(self, frame: Sequence[Tensor], groups: Int[Tensor, "p"]) -> tuple[Triple, Triple]:
         """Origins and directions in the axes of shapes, for pairs of a group and a frame."""
-        ox, oy, oz = self.origin.index_select(1, groups).unbind(0)
-        dx, dy, dz = self.direction.index_select(1, groups).unbind(0)
-        origin = [frame[i + 3] + frame[i] * ox + frame[i + 1] * oy + frame[i + 2] * oz for i in (0, 4, 8)]
-        direction = [frame[i] * dx + frame[i + 1] * dy + frame[i + 2] * dz for i in (0, 4, 8)]
-        return (origin[0], origin[1], origin[2]), (direction[0], direction[1], direction[2])
+        origin, direction = (values.index_select(1, groups).unbind(0) for values in (self.origin, self.direction))
+        return moved(frame, origin), turned(frame, direction)
+
+
+def turned(frame: Sequence[Tensor], vector: Sequence[Tensor]) -> Triple:
+    """Vectors under the rotation of frames: three rows of rotation and translation, twelve tensors."""
+    x, y, z = vector
+    a, b, c = (torch.addcmul(torch.addcmul(frame[i] * x, frame[i + 1], y), frame[i + 2], z) for i in _ROWS)
+    return a, b, c
+
+
+def moved(frame: Sequence[Tensor], point: Sequence[Tensor]) -> Triple:
+    """Points under the motion of frames."""
+    a, b, c = turned(frame, point)
+    return a + frame[3], b + frame[7], c + frame[11]
 
 
 class Tables:
@@ -370,12 +390,14 @@ def first_hits(
         before: depth of points inside the rooms that the rays lead to; what cannot lie before them is left out, and
             with it the rooms, which are convex.
     """
-    found, rows = [], []
+    found = torch.empty(len(rays), RAYS, device=tables.device)
+    rows = torch.empty(len(rays), RAYS, dtype=torch.int32, device=tables.device)
     # Blocks of equal size, so that none is small, keep the keys in reach.
     block = -(-len(rays) // -(-len(rays) * RAYS // (10 * chunk)))
     for first in range(0, len(rays), block):
-        some = rays[first : first + block]
-        farthest = None if before is None else before[first : first + block].amax(1)
+        own = slice(first, first + block)
+        some = rays[own]
+        farthest = None if before is None else before[own].amax(1)
         keys = torch.full((len(some), RAYS), _KEY_OF_MISS, dtype=torch.int64, device=tables.device)
         for kind, groups, row in _pairs(tables, some, chunk, farthest):
             frame = tables.frame.index_select(1, row)[..., None].unbind(0)
@@ -385,10 +407,10 @@ def first_hits(
             key = t.abs().view(torch.int32).to(torch.int64).bitwise_left_shift_(32).bitwise_or_(row[:, None])
             keys.scatter_reduce_(0, groups[:, None].expand_as(key), key, "amin")
         t = (keys >> 32).to(torch.int32).view(torch.float32)
-        found.append(t + (t - 0.5 * MISS).clamp_min(0) * 1e30)
+        torch.add(t, (t - 0.5 * MISS).clamp_min(0), alpha=1e30, out=found[own])
         # The sum carries out of the largest row into a bit that the mask drops: it becomes -1, the others stay.
-        rows.append((((keys + 1) & _NO_ROW) - 1).to(torch.int32))
-    return torch.cat(found), torch.cat(rows)
+        rows[own] = keys.add_(1).bitwise_and_(_NO_ROW).sub_(1)
+    return found, rows
 
 
 def _pairs(

@@ -324,7 +324,7 @@ def _hit_patch(origin: Triple, direction: Triple, row: Columns) -> Tensor:
     size = square * torch.maximum(uu, vv) + two * round_ + four * (u4 + v4) + eight * (u4 * u4 + v4 * v4)
     total, top = None, None
     for amplitude, ku, kv, phase in _waves(row[9:]):
-        value = amplitude * torch.addcmul(torch.addcmul(phase, ku, u), kv, v).sin()
+        value = amplitude * torch.addcmul(ku * u + phase, kv, v).sin()
         total = value if total is None else total + value
         top = value if top is None else torch.maximum(top, value)
     folded = torch.lerp(cast(Tensor, total), cast(Tensor, top), grid)

@@ -1,7 +1,6 @@
 """Light and colour of surface points: materials, lamp, shadow map, sky. Linear light, any number of samples at once."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from depthweave.worlds.cast import RAYS, SIDE, Eye, FreeRays, Rays, Tables, first_hits, invert
+from depthweave.worlds.cast import RAYS, SIDE, Eye, FreeRays, Rays, Tables, first_hits, invert, moved
 from depthweave.worlds.intersect import Kind, Triple, normal_at, room_normal_at
 from depthweave.worlds.materials import TEXELS, TILE, Textures
 from depthweave.worlds.scene import Material, Scene
@@ -74,13 +73,16 @@ def surface_at(
         t: ray parameter of the hits.
         row: what was hit.
     """
-    origin, direction = rays.start(), rays.toward()
     flat = row.clamp_min(0).view(-1)
     frame = [f.view(row.shape) for f in tables.frame.index_select(1, flat).unbind(0)]
     t = t.clamp_max(_FAR_M)
-    footprint = (t + origin[2].abs()) / looks.focal_px.index_select(0, rays.eye)[:, None]
-    local = _into(frame, direction, move=False)
-    here = along(_into(frame, origin, move=True), local, t)
+    point = rays.points(t)
+    # Of a mirrored ray, the way to the mirror counts, too.
+    footprint = (t if isinstance(rays, Rays) else t + rays.origin[2].abs()) / looks.focal_px.index_select(0, rays.eye)[
+        :, None
+    ]
+    origin, local = rays.seen_from(frame)
+    here = along(origin, local, t)
     found, part = _normals(tables, flat, here)
     size = dot(found, found).clamp_min(1e-30).rsqrt()
     against = dot(found, local) * size
@@ -96,26 +98,20 @@ def surface_at(
     v = torch.addcmul(py, second, pz - py)
     # Faces of a box are not cut from one piece of cloth.
     u = u + 0.37 * first + 0.61 * second
-    turned = [torch.addcmul(torch.addcmul(frame[i] * nx, frame[i + 4], ny), frame[i + 8], nz) for i in range(3)]
+    # The transposed rotation leads back to the axes of the eye.
+    outward = [torch.addcmul(torch.addcmul(frame[i] * nx, frame[i + 4], ny), frame[i + 8], nz) for i in range(3)]
+    direction = rays.toward()
     length = dot(direction, direction).sqrt()
     return Surface(
         part,
-        along(origin, direction, t),
+        point,
         direction,
-        (turned[0], turned[1], turned[2]),
+        (outward[0], outward[1], outward[2]),
         (against.abs() / length).clamp_max(1.0),
         u,
         v,
         footprint,
     )
-
-
-def _into(frame: Sequence[Tensor], vector: Triple, *, move: bool) -> Triple:
-    turned = []
-    for i in (0, 4, 8):
-        start = torch.addcmul(frame[i + 3], frame[i], vector[0]) if move else frame[i] * vector[0]
-        turned.append(torch.addcmul(torch.addcmul(start, frame[i + 1], vector[1]), frame[i + 2], vector[2]))
-    return turned[0], turned[1], turned[2]
 
 
 def _normals(tables: Tables, row: Int[Tensor, "n"], point: Triple) -> tuple[Triple, Int[Tensor, "n"]]:
@@ -196,7 +192,7 @@ class Looks:
         # The geometric mean of both widths of the footprint: sharper than the longer one, calmer than the shorter.
         width = surface.footprint_m * density * surface.cosine.clamp_min(0.02).rsqrt()
         texel = self._texel(self.tile.index_select(0, part).view(shape), u, v, width.clamp_min(1e-6).log2())
-        constants = [row.index_select(0, eye)[:, None] for row in self.eyes.unbind(0)]
+        constants = self.eyes.index_select(1, eye)[..., None].unbind(0)
         lamp = (constants[0] - surface.point[0], constants[1] - surface.point[1], constants[2] - surface.point[2])
         lamp = scaled(lamp, dot(lamp, lamp).rsqrt())
         facing = dot(lamp, surface.normal).clamp_min(0)
@@ -310,12 +306,12 @@ class _Shadows:
 
     def lit(self, surface: Surface, eye: Int[Tensor, "g"]) -> Float[Tensor, "g rays"]:
         """Share of the lamp that surface points see, in [0, 1]."""
-        frame = [row.index_select(0, eye)[:, None] for row in self.rows.unbind(0)]
+        frame = self.rows.index_select(1, eye)[..., None].unbind(0)
         focal, used, first = frame[12], frame[14], self.first.index_select(0, eye)[:, None]
-        z = _into(frame, surface.point, move=True)[2].clamp_min(0.05)
+        z = moved(frame, surface.point)[2].clamp_min(0.05)
         # A point is compared from a little above the surface, by the width of a texel.
         lifted = along(surface.point, surface.normal, 2.5 * z / focal)
-        x, y, z = _into(frame, lifted, move=True)
+        x, y, z = moved(frame, lifted)
         z = z.clamp_min(0.05)
         centre, last = 0.5 * (SHADOW_SIDE - 1), SHADOW_SIDE - 1
         px, py = x / z * focal + centre, y / z * focal + centre

@@ -45,6 +45,8 @@ class View:
     @classmethod
     def stack(cls, views: Sequence["View"]) -> "View":
         """Views of one size with a new leading dimension."""
+        if len(views) == 1:
+            return cls(*(getattr(views[0], field.name)[None] for field in fields(cls)))
         return cls(*(torch.stack([getattr(view, field.name) for view in views]) for field in fields(cls)))
 
 
