@@ -404,3 +404,15 @@ def test_a_camera_anywhere_in_the_world_sees_the_same() -> None:
             assert same.float().mean() > 0.995
             assert (view.disparity - other.disparity).abs()[same].median() < 1e-4
             assert (view.match == other.match).float().mean() > 0.99
+
+
+def test_scenes_that_share_every_operation_give_what_they_give_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An accelerator renders whole batches at once; the CPU can, too."""
+    scenes = [compose(seed, height=48, width=96, textures=range(24)) for seed in range(6)]
+    alone = render_pairs(scenes)
+    monkeypatch.setattr("depthweave.worlds.render._scenes_at_once", lambda *_: 4)
+    together = render_pairs(scenes)
+    for one, other in ((alone.left, together.left), (alone.right, together.right)):
+        for field in fields(View):
+            # Which other samples stand beside one in a vector may change its last bit.
+            torch.testing.assert_close(getattr(one, field.name), getattr(other, field.name), rtol=1e-6, atol=1e-6)

@@ -181,6 +181,7 @@ class Tables:
 
     Attributes:
         scenes, eyes: as given.
+        placed: parts of every scene as arrays.
         parts: rows per eye.
         part: (rows,) place of the row's part among all parts of all scenes.
         kind: (rows,) kind of its shape, -1 for a row that stands for nothing.
@@ -196,7 +197,7 @@ class Tables:
 
     def __init__(self, scenes: Sequence[Scene], eyes: Sequence[Eye], device: torch.device) -> None:
         self.scenes, self.eyes, self.device = scenes, eyes, device
-        placed = [_Placed(scene) for scene in scenes]
+        placed = self.placed = [_Placed(scene) for scene in scenes]
         counts = [len(scene.kind) for scene in placed]
         firsts = np.concatenate(([0], np.cumsum(counts)))
         self.parts = max(1, *counts)

@@ -88,8 +88,7 @@ def render_pairs(
             raise WrongInput(f"scene {scene.name} has a camera without baseline; give baseline_m, or render a clip.")
     pool = textures or default_textures(device)
     height, width = sizes.pop()
-    on_cpu = torch.device(device).type == "cpu"
-    at_once = 1 if on_cpu else max(1, memory_bytes // (4 * _BYTES_PER_PIXEL * height * width))
+    at_once = _scenes_at_once(torch.device(device), memory_bytes, height * width)
     views = []
     for first in range(0, len(scenes), at_once):
         some = scenes[first : first + at_once]
@@ -162,6 +161,10 @@ def render_clip(
         torch.stack(moving),
         scene.name,
     )
+
+
+def _scenes_at_once(device: torch.device, memory_bytes: int, pixels: int) -> int:
+    return 1 if device.type == "cpu" else max(1, memory_bytes // (4 * _BYTES_PER_PIXEL * pixels))
 
 
 class _Renderer:

@@ -18,6 +18,7 @@ SHADOW_SIDE = 256
 """Width of a shadow map in px."""
 
 _FAR_M = 1e6
+_LARGEST_SHADOW_M = 8.0
 _LEVELS = int(math.log2(TILE)) + 1
 
 
@@ -289,25 +290,26 @@ class _Shadows:
     def __init__(self, tables: Tables, *, chunk: int) -> None:
         moments = {(eye.scene, eye.time_s) for eye in tables.eyes}
         order = {moment: place for place, moment in enumerate(sorted(moments))}
-        lamps = [_lamp_eye(tables.scenes[scene], scene, time_s) for scene, time_s in order]
+        lamps = [_lamp_eye(tables, scene, time_s) for scene, time_s in order]
         inside = Tables(tables.scenes, lamps, tables.device)
         rays = pixel_rays(inside, SHADOW_SIDE, SHADOW_SIDE)
         depth, _ = first_hits(inside, rays, chunk=chunk)
         self.depth = from_tiles(depth, len(lamps), SHADOW_SIDE, SHADOW_SIDE).reshape(-1)
-        rows = []
+        rows, firsts = [], []
         for eye in tables.eyes:
             place = order[eye.scene, eye.time_s]
             lamp = lamps[place]
             lamp_from_camera = (invert(lamp.world_from_camera) @ eye.world_from_camera)[:3].reshape(-1)
             used = float(tables.scenes[eye.scene].light.shadows)
-            rows.append([*lamp_from_camera, lamp.focal_px[0], place * SHADOW_SIDE**2, used])
+            rows.append([*lamp_from_camera, lamp.focal_px[0], used])
+            firsts.append(place * SHADOW_SIDE**2)
         self.rows = tables.tensor(np.array(rows).T)
-        self.first = self.rows[13].to(torch.int32)
+        self.first = tables.tensor(np.array(firsts, dtype=np.int32))
 
     def lit(self, surface: Surface, eye: Int[Tensor, "g"]) -> Float[Tensor, "g rays"]:
         """Share of the lamp that surface points see, in [0, 1]."""
         frame = self.rows.index_select(1, eye)[..., None].unbind(0)
-        focal, used, first = frame[12], frame[14], self.first.index_select(0, eye)[:, None]
+        focal, used, first = frame[12], frame[13], self.first.index_select(0, eye)[:, None]
         z = moved(frame, surface.point)[2].clamp_min(0.05)
         # A point is compared from a little above the surface, by the width of a texel.
         lifted = along(surface.point, surface.normal, 2.5 * z / focal)
@@ -334,15 +336,18 @@ class _Shadows:
         return 1 - used * (1 - seen) * (1 - outside)
 
 
-def _lamp_eye(scene: Scene, place: int, time_s: float) -> Eye:
-    """A camera in the lamp that looks at the middle of the things."""
+def _lamp_eye(tables: Tables, place: int, time_s: float) -> Eye:
+    """A camera in the lamp of a scene that looks at the middle of its things, as wide as they reach."""
+    scene, placed = tables.scenes[place], tables.placed[place]
     here = np.asarray(scene.light.position)
+    world_from_part, present = placed.at(time_s)
+    throwing = present & (placed.reach < _LARGEST_SHADOW_M)
+    centres, radii = world_from_part[throwing, :3, 3], placed.reach[throwing]
     camera = scene.path.world_from_camera(time_s)
-    points = [np.asarray(thing.position) for thing in scene.things[1:]]
-    target = np.mean(points, axis=0) if points else camera[:3, 3] + 3 * camera[:3, 2]
-    spread = max([float(np.linalg.norm(point - target)) for point in points], default=3.0)
+    target = centres.mean(0) if len(centres) else camera[:3, 3] + 3 * camera[:3, 2]
+    spread = float((np.linalg.norm(centres - target, axis=1) + radii).max(initial=0.5))
     distance = float(np.linalg.norm(target - here))
-    reach = min(max(1.3 * spread / max(distance, 1e-3), 0.01), 2.0)
+    reach = min(max(min(spread, 2 * _LARGEST_SHADOW_M) / max(distance, 1e-3), 0.01), 2.0)
     forward = (target - here) / max(distance, 1e-9) if distance > 1e-9 else np.array([0.0, 1.0, 0.0])
     helper = np.array([1.0, 0.0, 0.0]) if abs(forward[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
     right = np.cross(helper, forward)
