@@ -335,14 +335,17 @@ def test_arguments_of_other_formats(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("doffs_px", [0.0, 31.086])
 @pytest.mark.parametrize("baseline_m", [0.193001, None])
-def test_written_files_read_back(tmp_path: Path, doffs_px: float, baseline_m: float | None) -> None:
-    calibration = StereoCalibration(k(999.421, 294.182, 252.932), baseline_m, doffs_px, 741, 497, 70)
+@pytest.mark.parametrize("bound_px", [70, None])
+def test_written_files_read_back(
+    tmp_path: Path, doffs_px: float, baseline_m: float | None, bound_px: int | None
+) -> None:
+    calibration = StereoCalibration(k(999.421, 294.182, 252.932), baseline_m, doffs_px, 741, 497, bound_px)
     write_calibration(tmp_path / "c.txt", calibration)
     again = read_calibration(tmp_path / "c.txt")
     np.testing.assert_array_equal(again.intrinsics, calibration.intrinsics)
     assert again.baseline_m == (None if baseline_m is None else pytest.approx(baseline_m, rel=1e-15))
     assert again.doffs_px == doffs_px
-    kept = (741, 497, 70) if doffs_px else (None, None, None)
+    kept = (741, 497, bound_px) if doffs_px or bound_px else (None, None, None)
     assert (again.width, again.height, again.max_disparity_px) == kept
 
 

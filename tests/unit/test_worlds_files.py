@@ -62,6 +62,8 @@ def test_a_pair_is_what_the_folder_reader_takes(pair: RenderedPair, tmp_path: Pa
     assert found.camera is not None
     assert found.camera.baseline_m == pair.camera.baseline_m
     torch.testing.assert_close(found.camera.intrinsics, pair.camera.intrinsics)
+    assert found.camera.max_disparity_px is not None
+    assert 0 < found.camera.max_disparity_px - pair.left.disparity.max() <= 16
     assert torch.equal(truth.disparity, pair.left.disparity)
     assert truth.right_disparity is not None
     assert torch.equal(truth.right_disparity, pair.right.disparity)

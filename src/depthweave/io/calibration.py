@@ -111,9 +111,9 @@ def read_calibration(
 
 
 def write_calibration(path: AnyPath, calibration: StereoCalibration) -> None:
-    """Write K.txt (metres) when both cameras share cx, else Middlebury's calib.txt (mm); `read_calibration` knows both.
+    """Write K.txt (metres) or Middlebury's calib.txt (mm); `read_calibration` knows both.
 
-    K.txt has no room for the picture's size and the bound on disparities.
+    K.txt has no room for a bound on the disparities, nor for cameras whose cx differ: with either it is Middlebury's.
 
     Args:
         path: the file to write.
@@ -123,7 +123,7 @@ def write_calibration(path: AnyPath, calibration: StereoCalibration) -> None:
         NotWritable: the file cannot be written.
     """
     left = calibration.intrinsics
-    if calibration.doffs_px == 0:
+    if calibration.doffs_px == 0 and calibration.max_disparity_px is None:
         lines = [" ".join(_digits(number) for number in left.ravel())]
         if calibration.baseline_m is not None:
             lines.append(_digits(calibration.baseline_m))

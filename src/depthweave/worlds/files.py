@@ -8,7 +8,7 @@ A folder of worlds holds `result.json`, `recipe.toml`, and a folder per pair (00
 | `left.png`, `right.png` | the pictures |
 | `disparity.pfm`, `disparity_right.pfm` | px, of the left and of the right picture; 0 is the sky |
 | `mask0nocc.png`, `mask1nocc.png` | of left and right: 255 where both cameras see the point, else 128 |
-| `calib.txt` | intrinsics and baseline |
+| `calib.txt` | intrinsics, baseline and a bound on the disparities |
 | extra: `depth.npz` | metres, of the left picture; the sky is not valid |
 | extra: `normals.png` | 16 bit per channel, (n + 1) * 32767, in axes of the left camera; the sky is (0, 0, 0) |
 | extra: `things.png` | 16 bit, which thing is seen, from 1; 0 is the sky |
@@ -193,7 +193,7 @@ def save_pair(pair: RenderedPair, folder: str | Path, *, extras: bool = False) -
         pair.left_depth.save(folder / "depth.npz")
         io.write_image(folder / "normals.png", _normal_codes(pair.left.normals))
         io.write_image(folder / "things.png", _thing_codes(pair.left.things))
-    _write_camera(folder / _LAST_FILE, pair.camera)
+    _write_camera(folder / _LAST_FILE, pair.camera, pair.left.disparity)
 
 
 def save_clip(clip: RenderedClip, folder: str | Path, *, extras: bool = False) -> None:
@@ -227,7 +227,7 @@ def save_clip(clip: RenderedClip, folder: str | Path, *, extras: bool = False) -
     _write_flow(folder, "forward", clip.flow_forward, clip.forward_match, first=0)
     _write_flow(folder, "backward", clip.flow_backward, clip.backward_match, first=1)
     _write_trajectory(folder / "poses.txt", poses, clip.fps)
-    _write_camera(folder / _LAST_FILE, clip.camera)
+    _write_camera(folder / _LAST_FILE, clip.camera, clip.left.disparity)
 
 
 def write_sheet(folder: str | Path, names: Sequence[str]) -> Path:
@@ -297,9 +297,14 @@ def _write_flow(
         io.write_image(folder / f"flow_{direction}_match" / f"{number}.png", _match_greys(match[step]))
 
 
-def _write_camera(path: Path, camera: Camera) -> None:
+def _write_camera(path: Path, camera: Camera, disparity: Float[Tensor, "*b h w"]) -> None:
+    """With a bound on the disparities, in steps of 16 px, as Middlebury's calibrations state one."""
     intrinsics = camera.intrinsics.double().cpu().numpy()
-    io.write_calibration(path, io.StereoCalibration(intrinsics, camera.baseline_m, camera.doffs_px))
+    bound = 16 * (int(disparity.amax()) // 16 + 1)
+    calibration = io.StereoCalibration(
+        intrinsics, camera.baseline_m, camera.doffs_px, camera.width, camera.height, max_disparity_px=bound
+    )
+    io.write_calibration(path, calibration)
 
 
 def _write_trajectory(path: Path, world_from_camera: Float[Tensor, "t 4 4"], fps: float) -> None:
