@@ -121,12 +121,14 @@ def _outside(violation: Tensor) -> Tensor:
     return violation.clamp_min(0) * _PENALTY
 
 
-def _at(origin: Triple, direction: Triple, t: Tensor) -> Triple:
+def along(origin: Triple, direction: Triple, t: Tensor) -> Triple:
+    """origin + t direction."""
     x, y, z = (torch.addcmul(o, d, t) for o, d in zip(origin, direction, strict=True))
     return x, y, z
 
 
-def _dot(a: Triple, b: Triple) -> Tensor:
+def dot(a: Triple, b: Triple) -> Tensor:
+    """Of vectors as three tensors."""
     return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
 
 
@@ -192,13 +194,13 @@ def _hit_round_box(power: int) -> Hit:
         def norm(t: Tensor, given: Columns) -> tuple[Tensor, Tensor]:
             """The norm minus 1, and its change along the ray."""
             o, d = (given[0], given[1], given[2]), (given[3], given[4], given[5])
-            q = _at(o, d, t)
+            q = along(o, d, t)
             odd = tuple(value * value * value for value in q)
             if power == 8:
                 odd = tuple(cube * cube * value for cube, value in zip(odd, q, strict=True))
-            total = _dot((odd[0], odd[1], odd[2]), q)
+            total = dot((odd[0], odd[1], odd[2]), q)
             root = total.sqrt().sqrt() if power == 4 else total.sqrt().sqrt().sqrt()
-            return root - 1, _dot((odd[0], odd[1], odd[2]), d) * root / total
+            return root - 1, dot((odd[0], odd[1], odd[2]), d) * root / total
 
         def step(t: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
             beyond, slope = norm(t, given)
@@ -217,8 +219,8 @@ def _hit_polyhedron(origin: Triple, direction: Triple, row: Columns) -> Tensor:
     entry, leave = None, None
     for first in range(0, len(row), 4):
         normal, offset = (row[first], row[first + 1], row[first + 2]), row[first + 3]
-        toward = _dot(normal, direction) + 1e-30
-        t = (offset - _dot(normal, origin)) / toward
+        toward = dot(normal, direction) + 1e-30
+        t = (offset - dot(normal, origin)) / toward
         leaving = toward.sign().clamp_min(0)
         into, out = t - leaving * _PENALTY, t + (1 - leaving) * _PENALTY
         entry = into if entry is None else torch.maximum(entry, into)
@@ -233,10 +235,10 @@ def _hit_ellipsoid(origin: Triple, direction: Triple, row: Columns) -> Tensor:
     Far from the shape the discriminant would lose its digits: Haines et al., Ray Tracing Gems (2019), chapter 7.
     """
     o, d = _scaled(origin, row[:3]), _scaled(direction, row[:3])
-    square = _dot(d, d)
-    nearest = -_dot(o, d) / square
-    point = _at(o, d, nearest)
-    room = 1 - _dot(point, point)
+    square = dot(d, d)
+    nearest = -dot(o, d) / square
+    point = along(o, d, nearest)
+    room = 1 - dot(point, point)
     half = (room.clamp_min(0) / square).sqrt()
     first = nearest - half
     # From inside the second root is the first ahead.
@@ -248,8 +250,8 @@ def _hit_quadric(origin: Triple, direction: Triple, row: Columns) -> Tensor:
     narrow_x, narrow_y, a, b, c, low, high, uncapped = row[:8]
     one = torch.ones_like(a)
     o, d = (_scaled(vector, (narrow_x, narrow_y, one)) for vector in (origin, direction))
-    nearest = -_dot(o, d) / _dot(d, d)
-    px, py, pz = _at(o, d, nearest)
+    nearest = -dot(o, d) / dot(d, d)
+    px, py, pz = along(o, d, nearest)
     dx, dy, dz = d
     czz = c * dz
     qa = dx * dx + dy * dy - czz * dz
@@ -286,13 +288,13 @@ def _hit_torus(origin: Triple, direction: Triple, row: Columns) -> Tensor:
     entry, leave = _torus_bound(origin, direction, row)
     entry = entry.clamp_min(0)
     # The ray as if it started in the box and had unit length: lengths there are small and keep their digits.
-    start = _at(origin, direction, entry)
-    length = _dot(direction, direction).sqrt()
+    start = along(origin, direction, entry)
+    length = dot(direction, direction).sqrt()
 
     def measured(t: Tensor, given: Columns) -> tuple[Tensor, Tensor, Tensor]:
         """Distance to the surface, its change along the ray, and distance to the axis."""
         dx, dy, dz, radius, tube = given[3:]
-        x, y, z = _at((given[0], given[1], given[2]), (dx, dy, dz), t)
+        x, y, z = along((given[0], given[1], given[2]), (dx, dy, dz), t)
         rho = (x * x + y * y).sqrt() + 1e-12
         aside = rho - radius
         from_middle = (aside * aside + z * z).sqrt() + 1e-12
@@ -349,7 +351,7 @@ def _hit_relief(origin: Triple, direction: Triple, row: Columns) -> Tensor:
 
     def height(t: Tensor, given: Columns) -> tuple[Tensor, Tensor]:
         """Over the surface, and its change along the ray."""
-        x, y, above = _at((given[0], given[1], given[2]), (given[3], given[4], given[5]), t)
+        x, y, above = along((given[0], given[1], given[2]), (given[3], given[4], given[5]), t)
         slope = given[5]
         for (amplitude, ku, kv, phase), rate in zip(_waves(given[12:]), given[8:12], strict=True):
             angle = torch.addcmul(torch.addcmul(phase, ku, x), kv, y)
@@ -448,7 +450,7 @@ def normal_at(kind: Kind, point: Triple, row: Columns) -> Triple:
             best, normal = torch.full_like(x, -_PENALTY), (zero, zero, zero)
             for i in range(0, len(row), 4):
                 face = (row[i], row[i + 1], row[i + 2])
-                beyond = _dot(face, point) - row[i + 3]
+                beyond = dot(face, point) - row[i + 3]
                 nearer = (beyond - best).sign().clamp_min(0)
                 best = torch.maximum(best, beyond)
                 a, b, c = (torch.lerp(old, new, nearer) for old, new in zip(normal, face, strict=True))

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from depthweave.worlds.cast import RAYS, SIDE, Eye, FreeRays, Rays, Tables, first_hits, invert, moved
-from depthweave.worlds.intersect import Kind, Triple, normal_at, room_normal_at
+from depthweave.worlds.intersect import Kind, Triple, along, dot, normal_at, room_normal_at
 from depthweave.worlds.materials import TEXELS, TILE, Textures
 from depthweave.worlds.scene import Material, Scene
 
@@ -46,17 +46,6 @@ class Surface:
     footprint_m: Float[Tensor, "g rays"]
 
 
-def dot(a: Triple, b: Triple) -> Tensor:
-    """Of vectors as three tensors."""
-    return torch.addcmul(torch.addcmul(a[0] * b[0], a[1], b[1]), a[2], b[2])
-
-
-def along(origin: Triple, direction: Triple, t: Tensor) -> Triple:
-    """origin + t direction."""
-    x, y, z = (torch.addcmul(o, d, t) for o, d in zip(origin, direction, strict=True))
-    return x, y, z
-
-
 def scaled(vector: Triple, factor: Tensor) -> Triple:
     """Every coordinate times the same."""
     return vector[0] * factor, vector[1] * factor, vector[2] * factor
@@ -79,9 +68,8 @@ def surface_at(
     t = t.clamp_max(_FAR_M)
     point = rays.points(t)
     # Of a mirrored ray, the way to the mirror counts, too.
-    footprint = (t if isinstance(rays, Rays) else t + rays.origin[2].abs()) / looks.focal_px.index_select(0, rays.eye)[
-        :, None
-    ]
+    way = t if isinstance(rays, Rays) else t + rays.origin[2].abs()
+    footprint = way / looks.focal_px.index_select(0, rays.eye)[:, None]
     origin, local = rays.seen_from(frame)
     here = along(origin, local, t)
     found, part = _normals(tables, flat, here)
