@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 
 from depthweave import runtime
-from depthweave.worlds import PairStream, Scene, Worlds, render_pair
+from depthweave.worlds import PairStream, Scene, Textures, Worlds, render_pair
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
 def print_stages(worlds: Worlds, count: int) -> None:
     torch.set_num_threads(1)
-    texture_pool = worlds._textures_on("cpu")
+    texture_pool = Textures(worlds.seed, capacity=2 * worlds.pool)
     scenes = [worlds.scene(index) for index in range(count)]
     for scene in scenes:
         render_pair(scene, textures=texture_pool)

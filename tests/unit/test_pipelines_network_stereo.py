@@ -48,7 +48,8 @@ def matcher(network: nn.Module, **options: object) -> StereoMatcher:
 
 @pytest.fixture(scope="module")
 def world() -> RenderedPair:
-    return render_pair(still_life(width=120, height=88))
+    # Large enough that outlines are steps of several px, which the check can find.
+    return render_pair(still_life(width=240, height=176))
 
 
 # Any size, any picture
@@ -153,7 +154,7 @@ def test_consistency_finds_occlusions(world: RenderedPair) -> None:
     expected = torch.where(found.valid, torch.exp(-difference), 0.0)
     torch.testing.assert_close(found.confidence, expected)
     hidden, seen = (found.valid[mask].float().mean() for mask in (~world.visible, world.visible))
-    assert hidden < 0.4
+    assert hidden < 0.35
     assert seen > 0.75
     error = (found.values - world.left_disparity.values).abs()
     assert error[found.valid].mean() < 0.5 * error[~found.valid].mean()

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from depthweave import geometry
 from depthweave.worlds.intersect import COLUMNS, HITS, MISS, USED, Kind, Triple, numbers
 from depthweave.worlds.motion import Motion
 from depthweave.worlds.scene import Part, Scene
@@ -183,6 +184,7 @@ class Tables:
         scenes, eyes: as given.
         placed: parts of every scene as arrays.
         parts: rows per eye.
+        cameras: (4, eyes) focal lengths fx, fy and centre cx, cy in px.
         part: (rows,) place of the row's part among all parts of all scenes.
         kind: (rows,) kind of its shape, -1 for a row that stands for nothing.
         thing_or_sky: (1 + rows,) -1, then the place of every row's thing in its scene.
@@ -224,6 +226,7 @@ class Tables:
             bounds[:, place, :n] = np.where(drawn, found, bounds[:, place, :n])
             balls[:3, place, :n] = camera_from_part[:, :3, 3].T
             balls[3, place, :n] = np.where(drawn, scene.reach, -np.inf)
+        self.cameras = self.tensor(np.array([(*eye.focal_px, *eye.centre_px) for eye in eyes]).T)
         self.kind, self.part = self.tensor(kind.reshape(-1)), self.tensor(part.reshape(-1))
         self.thing_or_sky = self.tensor(np.concatenate(([NONE], thing.reshape(-1))).astype(np.int32))
         self.frame = self.tensor(frame.reshape(12, -1))
@@ -319,11 +322,7 @@ def _matrices(rotations: Sequence[Rotation], positions: Sequence[Vector]) -> Mat
 
 def invert(poses: Matrices) -> Matrices:
     """Inverse of rigid motions (..., 4, 4)."""
-    turned = np.swapaxes(poses[..., :3, :3], -1, -2)
-    inverse = np.zeros_like(poses)
-    inverse[..., :3, :3] = turned
-    inverse[..., :3, 3] = -(turned @ poses[..., :3, 3:])[..., 0]
-    inverse[..., 3, 3] = 1.0
+    inverse: Matrices = geometry.invert_pose(torch.from_numpy(poses)).numpy()
     return inverse
 
 

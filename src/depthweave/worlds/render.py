@@ -14,6 +14,7 @@ from torch import Tensor
 
 from depthweave.errors import WrongInput
 from depthweave.worlds.cast import RAYS, Eye, FreeRays, Rays, Tables, first_hits, invert
+from depthweave.worlds.intersect import along
 from depthweave.worlds.materials import Textures
 from depthweave.worlds.scene import Scene
 from depthweave.worlds.sensor import IDEAL, expose
@@ -241,27 +242,22 @@ class _Renderer:
         part = torch.where(row < 0, count, row - start * tables.parts)
         frame = [f.view(row.shape) for f in tables.tensor(steps).index_select(1, part.view(-1)).unbind(0)]
         near = 1 / depth
-        x, y, z = (
-            torch.addcmul(
-                torch.addcmul(torch.addcmul(frame[i + 2], frame[i], rays.x), frame[i + 1], rays.y), frame[i + 3], near
-            )
-            for i in (0, 4, 8)
-        )
+        # R (x, y, 1) + T / depth: the point over its old depth, which the sky has, too.
+        translation, turned = rays.seen_from(frame)
+        x, y, z = along(turned, translation, near)
         there = Rays(torch.full_like(rays.eye, end), x / z, y / z)
         gone = torch.cat(
             (tables.kind[end * tables.parts :][:count] < 0, torch.zeros(1, dtype=torch.bool, device=row.device))
         )
         match = self._match(there, near / z, front=z > 0, gone=gone[part])
-        focal, centre = second.focal_px, second.centre_px
-        here = self.rays[own]
-        old_x, old_y = here.x * first.focal_px[0] + first.centre_px[0], here.y * first.focal_px[1] + first.centre_px[1]
         ahead = (z > 0).to(z.dtype)
         flow = torch.stack(
-            (
-                (there.x * focal[0] + centre[0] - old_x).nan_to_num() * ahead,
-                (there.y * focal[1] + centre[1] - old_y).nan_to_num() * ahead,
-            )
+            [
+                (new * second.focal_px[i] + second.centre_px[i]) - (old * first.focal_px[i] + first.centre_px[i])
+                for i, (new, old) in enumerate(((there.x, rays.x), (there.y, rays.y)))
+            ]
         )
+        flow = flow.nan_to_num() * ahead
         picture = from_tiles(flow, 1, self.height, self.width)[:, 0].permute(1, 2, 0).contiguous()
         return picture, from_tiles(match, 1, self.height, self.width)[0].contiguous()
 
@@ -280,7 +276,7 @@ class _Renderer:
         solid = (row.amax(1) >= 0).nonzero().squeeze(1)
         for groups in torch.split(solid, max(1, self.chunk // RAYS)):
             some, own = rays.take(groups), row.index_select(0, groups)
-            surface = surface_at(self.tables, self.looks, some, t.index_select(0, groups), own)
+            surface = surface_at(self.tables, some, t.index_select(0, groups), own)
             light.index_copy_(1, groups, self.looks.shade(surface, some.eye))
             for values, normal in zip(normals.unbind(0), surface.normal, strict=True):
                 values.index_copy_(0, groups, normal)
@@ -357,7 +353,7 @@ class _Renderer:
         per_group = RAYS // len(_OFFSETS)
         place, eye = self._grouped(torch.div(flagged, self.groups * RAYS, rounding_mode="floor"), per_group)
         pixels = flagged.index_select(0, place)
-        focal = self.looks.focal_px.index_select(0, eye).repeat_interleave(per_group)[:, None]
+        focal = self.tables.cameras[0].index_select(0, eye).repeat_interleave(per_group)[:, None]
         x, y = (
             (values.reshape(-1).index_select(0, pixels)[:, None] + offset / focal).view(eye.shape[0], -1)
             for values, offset in zip((rays.x, rays.y), offsets.unbind(1), strict=True)
@@ -395,8 +391,7 @@ class _Renderer:
 
         Points that are not in front of the eye are out of view; those of things that are gone count as hidden.
         """
-        eyes = self.tables.tensor(np.array([(*eye.focal_px, *eye.centre_px) for eye in self.tables.eyes]).T)
-        focal_x, focal_y, centre_x, centre_y = (e.index_select(0, there.eye)[:, None] for e in eyes.unbind(0))
+        focal_x, focal_y, centre_x, centre_y = self.tables.cameras.index_select(1, there.eye)[..., None].unbind(0)
         x, y = there.x * focal_x + centre_x, there.y * focal_y + centre_y
         middle_x, middle_y = 0.5 * (self.width - 1), 0.5 * (self.height - 1)
         beyond = torch.maximum((x - middle_x).abs() - 0.5 * self.width, (y - middle_y).abs() - 0.5 * self.height)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from depthweave.worlds.cast import RAYS, SIDE, Eye, FreeRays, Rays, Tables, first_hits, invert, moved
 from depthweave.worlds.intersect import Kind, Triple, along, dot, normal_at, room_normal_at
-from depthweave.worlds.materials import TEXELS, TILE, Textures
+from depthweave.worlds.materials import LEVELS, TEXELS, TILE, Textures
 from depthweave.worlds.scene import Material, Scene
 
 SHADOW_SIDE = 256
@@ -19,7 +18,6 @@ SHADOW_SIDE = 256
 
 _FAR_M = 1e6
 _LARGEST_SHADOW_M = 8.0
-_LEVELS = int(math.log2(TILE)) + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +50,12 @@ def scaled(vector: Triple, factor: Tensor) -> Triple:
 
 
 def surface_at(
-    tables: Tables, looks: "Looks", rays: Rays | FreeRays, t: Float[Tensor, "g rays"], row: Int[Tensor, "g rays"]
+    tables: Tables, rays: Rays | FreeRays, t: Float[Tensor, "g rays"], row: Int[Tensor, "g rays"]
 ) -> Surface:
     """Points, normals and texture coordinates of hits.
 
     Args:
         tables: the scenes.
-        looks: their cameras.
         rays: groups of rays.
         t: ray parameter of the hits.
         row: what was hit.
@@ -69,7 +66,7 @@ def surface_at(
     point = rays.points(t)
     # Of a mirrored ray, the way to the mirror counts, too.
     way = t if isinstance(rays, Rays) else t + rays.origin[2].abs()
-    footprint = way / looks.focal_px.index_select(0, rays.eye)[:, None]
+    footprint = way / tables.cameras[0].index_select(0, rays.eye)[:, None]
     origin, local = rays.seen_from(frame)
     here = along(origin, local, t)
     found, part = _normals(tables, flat, here)
@@ -165,11 +162,6 @@ class Looks:
         self.eyes = tables.tensor(np.array([_eye_row(scenes[eye.scene], eye) for eye in tables.eyes]).T)
         self.shadows = _Shadows(tables, chunk=chunk) if any(scene.light.shadows for scene in scenes) else None
 
-    @cached_property
-    def focal_px(self) -> Float[Tensor, "e"]:
-        """Of every eye."""
-        return self.eyes[-1]
-
     def shade(self, surface: Surface, eye: Int[Tensor, "g"]) -> Float[Tensor, "3 g rays"]:
         """Light that leaves surface points towards the eye, without mirrors and glass; nonsense for the sky."""
         shape, part = surface.cosine.shape, surface.part
@@ -224,15 +216,15 @@ class Looks:
 
     def _texel(self, tile: Int[Tensor, "*s"], u: Tensor, v: Tensor, level: Tensor) -> list[Tensor]:
         """Trilinear values of tiles in [0, 1], per channel."""
-        level = level.clamp(0, _LEVELS - 1)
+        level = level.clamp(0, LEVELS - 1)
         lower = level.floor()
         upper_share = level - lower
         u, v = u - u.floor(), v - v.floor()
         channels = [torch.zeros_like(u) for _ in range(3)]
         for step, share in ((0, 1 - upper_share), (1, upper_share)):
-            size = (_LEVELS - 1 - step - lower).clamp_min(0).exp2()
+            size = (LEVELS - 1 - step - lower).clamp_min(0).exp2()
             # Levels before this one hold (4^9 - 4 size^2) / 3 texels.
-            start = ((4.0**_LEVELS - 4 * size * size) * (1 / 3) + 0.5).floor()
+            start = ((4.0**LEVELS - 4 * size * size) * (1 / 3) + 0.5).floor()
             x, y = u * size - 0.5, v * size - 0.5
             x0, y0 = x.floor(), y.floor()
             right, below = x - x0, y - y0
@@ -253,9 +245,7 @@ class Looks:
 
 
 def _eye_row(scene: Scene, eye: Eye) -> list[float]:
-    """Lamp 0-2, its colour 3-5, ambient 6-8, up 9-11, world_from_camera 12-20, zenith 21-23, horizon 24-26, clouds 27,
-    focal length 28.
-    """
+    """Lamp 0-2, its colour 3-5, ambient 6-8, up 9-11, world_from_camera 12-20, zenith, horizon 21-26, clouds 27."""
     camera_from_world = invert(eye.world_from_camera)
     lamp = camera_from_world[:3, :3] @ np.asarray(scene.light.position) + camera_from_world[:3, 3]
     rotation = eye.world_from_camera[:3, :3]
@@ -268,7 +258,6 @@ def _eye_row(scene: Scene, eye: Eye) -> list[float]:
         *scene.sky.zenith,
         *scene.sky.horizon,
         scene.sky.clouds,
-        eye.focal_px[0],
     ]
 
 
@@ -354,12 +343,12 @@ def pixel_rays(tables: Tables, height: int, width: int) -> Rays:
     tile = torch.arange(down * across, device=device)
     x = (tile % across * SIDE)[:, None] + inside % SIDE
     y = (tile // across * SIDE)[:, None] + inside // SIDE
-    centre = tables.tensor(np.array([(*eye.centre_px, *eye.focal_px) for eye in tables.eyes]).T)[..., None, None]
+    focal_x, focal_y, centre_x, centre_y = tables.cameras[..., None, None].unbind(0)
     eyes = torch.arange(len(tables.eyes), device=device).repeat_interleave(down * across)
     return Rays(
         eyes,
-        ((x - centre[0]) / centre[2]).reshape(-1, RAYS),
-        ((y - centre[1]) / centre[3]).reshape(-1, RAYS),
+        ((x - centre_x) / focal_x).reshape(-1, RAYS),
+        ((y - centre_y) / focal_y).reshape(-1, RAYS),
     )
 
 
