@@ -11,6 +11,7 @@ FLOORS = (
     ("pipelines",),
     ("training", "evaluation", "export"),
     ("cli", "app"),
+    ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 FLOOR["errors"] = -1  # every room raises them, the ground floor too

@@ -19,7 +19,8 @@ from .conftest import Cli
 
 def test_stereo_writes_a_result_folder(cli: Cli, pair: Path, world: RenderedPair) -> None:
     out = pair / "out"
-    found = cli("stereo", pair / "left.png", pair / "right.png", "-c", pair / "calib.txt", "-o", out)
+    words = ("stereo", pair / "left.png", pair / "right.png", "-c", pair / "calib.txt", "-m", "sgm", "-o", out)
+    found = cli(*words)
     assert found.code == 0
     assert found.err == ""
     assert sorted(path.name for path in out.iterdir()) == [
@@ -58,7 +59,8 @@ def test_stereo_json_is_the_manifest(cli: Cli, pair: Path) -> None:
 
 
 def test_stereo_of_the_right_picture(cli: Cli, pair: Path, world: RenderedPair) -> None:
-    assert cli("stereo", pair / "left.png", pair / "right.png", "--right", "-o", pair / "out").code == 0
+    words = ("stereo", pair / "left.png", pair / "right.png", "-m", "sgm", "-o", pair / "out")
+    assert cli(*words, "--right").code == 0
     found = DisparityMap.read(pair / "out")
     error = (found.values - world.right_disparity.values).abs()
     assert float(error[found.valid].median()) < 0.5
@@ -71,12 +73,13 @@ def test_swapped_views_are_warned_of(cli: Cli, tmp_path: Path) -> None:
     larger = render_pair(still_life(width=256, height=192))
     for name, view in (("l", larger.pair.left), ("r", larger.pair.right)):
         io.write_image(tmp_path / f"{name}.png", images.image_from_tensor(view))
-    found = cli("stereo", tmp_path / "r.png", tmp_path / "l.png", "-o", tmp_path / "out")
+    words = ("-m", "sgm", "-o", tmp_path / "out")
+    found = cli("stereo", tmp_path / "r.png", tmp_path / "l.png", *words)
     assert found.code == 0
     assert "look swapped" in found.err
     assert "give the left picture first" in found.err
     assert json.loads((tmp_path / "out" / "result.json").read_text())["warnings"] != []
-    assert cli("stereo", tmp_path / "l.png", tmp_path / "r.png", "-o", tmp_path / "out").err == ""
+    assert cli("stereo", tmp_path / "l.png", tmp_path / "r.png", *words).err == ""
 
 
 def test_a_second_result_leaves_nothing_of_the_first(cli: Cli, pair: Path) -> None:

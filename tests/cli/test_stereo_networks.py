@@ -58,7 +58,8 @@ def test_options_reach_the_network_and_the_manifest(
     facts = manifest(out)
     assert facts["options"]["settings"]["iterations"] == 5
     assert facts["options"]["consistency"] is True
-    assert facts["resolution"] == {"scale": 0.75, "max_size": None, "tile": [32, 40], "overlap": None}
+    size = {"scale": 0.75, "max_size": None, "tile": [32, 40], "overlap": None, "max_pixels": None}
+    assert facts["resolution"] == size
     assert (facts["dtype"], facts["max_disparity"], facts["scale"]) == ("bfloat16", 12, None)
     calls = network[0].matching.network.calls
     assert {call["iterations"] for call in calls} == {5}
@@ -140,7 +141,7 @@ def test_classical_matchers_say_what_they_lack(cli: Cli, frames: Path) -> None:
     assert "sgm does not start from an earlier disparity" in found.sentence
     assert not (frames / "out").exists()
     for words in (("--iterations", "5"), ("--consistency",)):
-        found = cli("stereo", frames / "left.png", frames / "right.png", "-o", frames / "out", *words)
+        found = cli("stereo", frames / "left.png", frames / "right.png", "-m", "sgm", "-o", frames / "out", *words)
         assert found.code == 1
         assert f"sgm has no option {words[0][2:]}" in found.sentence
 

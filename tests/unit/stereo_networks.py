@@ -59,3 +59,33 @@ class Echo(Search):
     def forward(self, left: Tensor, right: Tensor, *, iterations: int = 3, initial: Tensor | None = None) -> Tensor:
         self.calls.append({"left": left, "right": right, "initial": initial, "iterations": iterations})
         return left[:, :1].clone() if initial is None else initial.clone()
+
+
+class Ranged(Search):
+    """Searches as far as it is told; its memory is what it searches."""
+
+    def forward(  # type: ignore[override]
+        self,
+        left: Tensor,
+        right: Tensor,
+        *,
+        iterations: int = 3,
+        initial: Tensor | None = None,
+        max_disparity: int | None = None,
+    ) -> Tensor:
+        reach = min(max_disparity or self.config.largest_px, left.shape[-1])
+        own, self.config = self.config, SearchConfig(reach, self.config.window)
+        found = super().forward(left, right, iterations=iterations, initial=initial)
+        self.config = own
+        self.calls[-1]["max_disparity"] = max_disparity
+        return found
+
+    def memory_bytes(self, height: int, width: int, max_disparity: int | None = None) -> int:
+        return height * width * 10 * (max_disparity or 100)
+
+
+class Rated(Echo):
+    """Answers with a start or red, is as sure as the left picture's green and sees as much as its blue."""
+
+    def rated(self, left: Tensor, right: Tensor, *, iterations: int = 3, initial: Tensor | None = None) -> Tensor:
+        return torch.cat([self(left, right, iterations=iterations, initial=initial), left[:, 1:] / 255], 1)

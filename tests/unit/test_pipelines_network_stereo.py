@@ -430,7 +430,8 @@ def test_facts_say_what_made_a_result() -> None:
         "consistency": True,
         "threshold_px": 1.0,
     }
-    assert facts["resolution"] == {"scale": 0.5, "max_size": None, "tile": None, "overlap": None}
+    size = {"scale": 0.5, "max_size": None, "tile": None, "overlap": None, "max_pixels": None}
+    assert facts["resolution"] == size
     assert facts["max_disparity"] is None
     assert (facts["device"], facts["dtype"]) == ("cpu", "bfloat16")
     assert matcher(Search()).facts()["dtype"] == "float32"

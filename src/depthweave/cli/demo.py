@@ -5,9 +5,10 @@ from pathlib import Path
 import typer
 
 from depthweave.cli.options import Model, Output, require_output_folder
+from depthweave.models.registry import DEFAULT_STEREO
 
 
-def command(model: Model = "sgm", output: Output = Path("demo")) -> None:
+def command(model: Model = DEFAULT_STEREO, output: Output = Path("demo")) -> None:
     """Render a small scene with exact truth, match it, score it, and say what to try next."""
     import time
 
@@ -42,7 +43,7 @@ def command(model: Model = "sgm", output: Output = Path("demo")) -> None:
     typer.echo(
         f"look at {result / 'preview.png'}, open {result / 'cloud.ply'} in a viewer, then try\n"
         f"  depthweave stereo {left} {right} -c {calibration} -m block -o {output / 'block'}\n"
-        f"  depthweave predict sgm folder --root {output} -o {output / 'run'}\n"
+        f"  depthweave predict {model} folder --root {output} -o {output / 'run'}\n"
         f"  depthweave score {output / 'run'}\n"
         "  depthweave worlds -n 20 -o worlds                  more scenes, with recipes of your own\n"
         "  depthweave stereo LEFT.png RIGHT.png -o out        your own rectified pair"

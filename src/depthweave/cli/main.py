@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from depthweave import __version__
-from depthweave.cli import convert, demo, export, info, models, mono, predict, score, stereo, submit, worlds
+from depthweave.cli import convert, demo, export, info, models, mono, predict, score, stereo, submit, train, worlds
 from depthweave.errors import DepthweaveError, DepthweaveWarning
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("predict")(predict.command)
 app.command("score")(score.command)
 app.command("submit")(submit.command)
 app.command("worlds")(worlds.command)
+app.command("train")(train.command)
 app.command("convert")(convert.command)
 app.command("export")(export.command)
 app.command("models")(models.command)

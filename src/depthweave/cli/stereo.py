@@ -18,6 +18,7 @@ from depthweave.cli.options import (
     parse_size,
     require_output_folder,
 )
+from depthweave.models.registry import DEFAULT_STEREO
 
 if TYPE_CHECKING:
     from depthweave.pipelines.stereo import StereoMatcher
@@ -30,12 +31,12 @@ def command(
     right_calibration: Annotated[
         Path | None, typer.Option("--right-calibration", help="Second file of a ROS pair.")
     ] = None,
-    model: Model = "sgm",
+    model: Model = DEFAULT_STEREO,
     output: Output = Path("out"),
     max_disparity: MaxDisparity = None,
     grey: Annotated[bool, typer.Option("--grey", help="Match both pictures as grey.")] = False,
     of_right: Annotated[bool, typer.Option("--right", help="Answer for the right picture instead.")] = False,
-    scale: Annotated[float | None, typer.Option("--scale", help="Match smaller pictures, e.g. 0.5.")] = None,
+    scale: Annotated[float | None, typer.Option("--scale", help="Match at another size, e.g. 0.5.")] = None,
     max_size: Annotated[
         int | None, typer.Option("--max-size", help="Shrink pictures whose longer side is above this, px.")
     ] = None,

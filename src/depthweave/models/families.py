@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from depthweave.errors import UnknownModel
+from depthweave.errors import UnknownModel, WrongInput
 from depthweave.models.registry import Task
 
 if TYPE_CHECKING:
@@ -21,16 +21,19 @@ class Family:
 
     Attributes:
         task: stereo, mono, pointmap or video.
-        package: has the modules ``network`` (the class) and ``convert``: ``from_official(state)`` makes a network of
-            the authors' tensors, ``to_official(network)`` is the way back. Where the tensors do not tell everything,
-            ``required_options(file_name)`` says what else ``from_official`` needs. Where the Hugging Face hub has a
-            layout of its own there are also ``from_hub(state, config)`` and ``to_hub(network)``, which gives both.
+        package: has the modules ``network`` (the class) and, where others have published weights, ``convert``:
+            ``from_official(state)`` makes a network of the authors' tensors, ``to_official(network)`` is the way back.
+            Where the tensors do not tell everything, ``required_options(file_name)`` says what else ``from_official``
+            needs. Where the Hugging Face hub has a layout of its own there are also ``from_hub(state, config)`` and
+            ``to_hub(network)``, which gives both.
         network: name of the class.
+        official: whether others have published weights, so that there is a ``convert``.
     """
 
     task: Task
     package: str
     network: str
+    official: bool = True
 
     def network_class(self) -> "type[PretrainedNetwork]":
         """The class of its networks."""
@@ -38,7 +41,15 @@ class Family:
         return found
 
     def converter(self) -> "ModuleType":
-        """The module with its converters."""
+        """The module with its converters.
+
+        Raises:
+            WrongInput: the family is depthweave's own, and has no other layout.
+        """
+        if not self.official:
+            raise WrongInput(
+                f"{self.network} is depthweave's own network: there is nothing to convert; load its folder as it is."
+            )
         return import_module(f"{self.package}.convert")
 
 
@@ -46,6 +57,7 @@ FAMILIES: Mapping[str, Family] = {
     "defom": Family("stereo", "depthweave.models.stereo.defom", "DefomStereo"),
     "raft": Family("stereo", "depthweave.models.stereo.raft", "RaftStereo"),
     "depth-anything": Family("mono", "depthweave.models.mono.depth_anything", "DepthAnything"),
+    "compact": Family("stereo", "depthweave.models.stereo.compact", "CompactStereo", official=False),
 }
 
 
@@ -57,6 +69,10 @@ def find_family(name: str) -> Family:
     """
     if name not in FAMILIES:
         close = difflib.get_close_matches(name, FAMILIES, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(FAMILIES)}."
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(map(_listed, FAMILIES))}."
         raise UnknownModel(f"there is no family '{name}'; {hint}")
     return FAMILIES[name]
+
+
+def _listed(name: str) -> str:
+    return name if FAMILIES[name].official else f"{name} (depthweave's own, nothing to convert)"

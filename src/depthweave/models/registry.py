@@ -76,6 +76,20 @@ _CLASSICAL_CARDS = (
     ),
 )
 
+_COMPACT = ModelCard(
+    name="depthweave-s",
+    task="stereo",
+    family="compact",
+    summary="small network of depthweave: matches, says how sure it is and what only one camera sees",
+    source="bundled",
+    licence="Apache-2.0",
+    commercial_use=True,
+    parameters=1_189_441,
+    training_data="worlds rendered by depthweave (no photographs)",
+    citation="depthweave; built from Guo et al., Group-wise Correlation Stereo Network, CVPR 2019",
+    settings={"scale": 1.5, "max_pixels": 1_200_000},
+)
+
 _DEFOM = ModelCard(
     name="defom-vits",
     task="stereo",
@@ -267,7 +281,7 @@ _MONO_CARDS = (
     ),
 )
 
-_CARDS = (*_CLASSICAL_CARDS, *_STEREO_NETWORK_CARDS, *_MONO_CARDS)
+_CARDS = (*_CLASSICAL_CARDS, _COMPACT, *_STEREO_NETWORK_CARDS, *_MONO_CARDS)
 
 DEFAULT_STEREO = "sgm"
 DEFAULT_MONO = "depth-anything-v2-small"

@@ -1,6 +1,7 @@
-"""Where weights lie: converted on this machine, or in the cache of the Hugging Face hub."""
+"""Where weights lie: converted on this machine, in the installed package, or in the Hugging Face hub's cache."""
 
 import os
+from importlib import resources
 from pathlib import Path
 
 from depthweave.errors import MissingWeights
@@ -27,9 +28,20 @@ def converted_weights(name: str) -> Path | None:
     return folder if Path(name).name == name and (folder / CONFIG_NAME).is_file() else None
 
 
+def bundled_folder() -> Path:
+    """Where the weights that come with depthweave lie, one folder per model."""
+    return Path(str(resources.files("depthweave"))) / "weights"
+
+
+def bundled_weights(card: ModelCard) -> Path | None:
+    """Folder of the weights that come with depthweave, None where none do or this installation lacks them."""
+    folder = bundled_folder() / card.name
+    return folder if card.source == "bundled" and (folder / CONFIG_NAME).is_file() else None
+
+
 def has_weights(card: ModelCard) -> bool:
     """Whether a model can be loaded without a download; looks for files only."""
-    if card.source in ("built-in", "bundled") or converted_weights(card.name):
+    if card.source == "built-in" or converted_weights(card.name) or bundled_weights(card):
         return True
     if "/" not in card.source:
         return False
@@ -41,14 +53,21 @@ def has_weights(card: ModelCard) -> bool:
 
 
 def find_weights(card: ModelCard) -> Path:
-    """Folder of a model's weights: converted ones first, else its files from the hub, downloaded on first use.
+    """Folder of a model's weights: converted ones first, else those that come with depthweave or from the hub.
+
+    What the hub has is downloaded on first use.
 
     Raises:
         MissingWeights: they are not here and cannot be fetched; the sentence has the command that brings them.
     """
-    folder = converted_weights(card.name)
+    folder = converted_weights(card.name) or bundled_weights(card)
     if folder is not None:
         return folder
+    if card.source == "bundled":
+        raise MissingWeights(
+            f"{bundled_folder() / card.name} is missing, so this installation of depthweave is not complete; install "
+            "it again, or choose another model (-m sgm needs no weights)."
+        )
     if "/" in card.source:
         return download_weights(card.source, card.revision)
     if card.checkpoint is None:

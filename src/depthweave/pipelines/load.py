@@ -130,7 +130,9 @@ def _stereo_network(
     known = [*default_settings(kind.forward), *_keywords(NetworkMatching.__init__), *_keywords(StereoMatcher.__init__)]
     _require_known(card.name, options, known)
     network = kind.from_pretrained(folder)
-    return StereoMatcher(network, card=card, device=device, dtype=dtype, **{**card.settings, **options})
+    # The card limits the enlarging that it asks for, not a scale that the caller has chosen.
+    settings = {name: value for name, value in card.settings.items() if name != "max_pixels" or "scale" not in options}
+    return StereoMatcher(network, card=card, device=device, dtype=dtype, **{**settings, **options})
 
 
 def _card(name: str) -> ModelCard | None:

@@ -25,7 +25,8 @@ class MemoryPlan:
         max_disparity: search range in px of the pair, which tiles must hold.
         resolution: the size at which to match.
         device: where.
-        bytes_of: bytes that (height, width) matched at once takes; None where there is no estimate.
+        bytes_of: bytes that (height, width, search range) matched at once takes; None where there is no estimate.
+        own_range: whether the matcher chooses its range itself where there are no tiles.
     """
 
     who: str
@@ -34,7 +35,8 @@ class MemoryPlan:
     max_disparity: int
     resolution: Resolution
     device: torch.device
-    bytes_of: Callable[[int, int], int] | None
+    bytes_of: Callable[[int, int, int | None], int] | None
+    own_range: bool = False
 
     def run(self, work: Callable[[], Match]) -> Match:
         """Do the work unless the estimate says that it does not fit.
@@ -59,7 +61,11 @@ class MemoryPlan:
     def _cost(self, resolution: Resolution) -> int:
         """Bytes; where there is no estimate, pixels, to compare sizes by."""
         height, width = resolution.window_size(self.height, self.width)
-        return height * width if self.bytes_of is None else self.bytes_of(height, width)
+        if self.bytes_of is None:
+            return height * width
+        if self.own_range and resolution.tile is None:
+            return self.bytes_of(height, width, None)
+        return self.bytes_of(height, width, resolution.working_range(self.max_disparity, self.height, self.width))
 
     def _refusal(self, cost: int, free: int | None, limit: int) -> NotEnoughMemory:
         if self.bytes_of is not None and free is not None:

@@ -15,6 +15,7 @@ from depthweave.errors import WrongInput
 from depthweave.pipelines.precision import compute_finite
 
 _PLAIN = (bool, int, float, str, tuple)
+_SEEN = 0.5
 
 
 @runtime_checkable
@@ -28,6 +29,14 @@ class StereoNetwork(Protocol):
 
     def memory_bytes(self, height: int, width: int) -> int:
         """Peak of a float32 forward of one pair of that (padded) size, beyond the weights."""
+
+
+@runtime_checkable
+class RatedStereoNetwork(StereoNetwork, Protocol):
+    """One that also judges its answer: ``rated`` takes what ``forward`` does and gives (b, 3, h, w)."""
+
+    def rated(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Disparity in px, confidence in [0, 1], and the probability that both cameras see the point."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,10 @@ class NetworkMatching:
     time): valid are pixels on which both agree, |d_L(x) - d_R(x - d_L)| <= threshold_px, and their confidence is
     exp(-difference / 1 px). Both are heuristics that find occlusions and gross errors: where a network is wrong in the
     same way in both directions it is called valid. Underneath invalid pixels is the network's own answer, at least 0.
+
+    A network that judges itself (`RatedStereoNetwork`) gives the confidence, and a pixel is valid only if it says that
+    both cameras see the point, with a probability above 0.5. ``consistency`` then asks for both, and the confidence is
+    the smaller of the two. One whose forward has a keyword ``max_disparity`` gets the search range.
 
     Args:
         network: see `StereoNetwork`; its weights are used as they are, in evaluation mode.
@@ -91,6 +104,9 @@ class NetworkMatching:
         self.network: nn.Module = network.eval()
         self.dtype = dtype
         self.multiple = inner.multiple
+        self.rates = isinstance(inner, RatedStereoNetwork)
+        self.takes_range = _takes_range(inner.forward)
+        self._memory_takes_range = _takes_range(inner.memory_bytes)
         architecture = getattr(inner, "config", None)
         described = asdict(architecture) if is_dataclass(architecture) and not isinstance(architecture, type) else {}
         chosen = network_settings(inner, settings)
@@ -101,57 +117,69 @@ class NetworkMatching:
         left: Float[Tensor, "3 h w"],
         right: Float[Tensor, "3 h w"],
         *,
-        max_disparity: int,
+        max_disparity: int | None = None,
         initial: Float[Tensor, "h w"] | None = None,
     ) -> Match:
         """Match the left view to the right one, where the network's weights are.
 
         Args:
             left, right: in [0, 1].
-            max_disparity: not used, since these networks search the whole row.
+            max_disparity: search range in px for networks that take one, None for their own; the others search the
+                whole row.
             initial: disparity in px that replaces the network's own start; the check's second pass has its own start.
 
         Raises:
             NotFinite: the network's answer is not finite in float32 either.
         """
-        found = self._disparity(left, right, initial)
-        disparity = found.clamp_min(0)
+        answer = self._answer(left, right, max_disparity, initial, rated=self.rates)
+        found, confidence = answer[0], answer[1].clamp(0, 1) if self.rates else None
         if self.config.consistency:
-            mirrored = self._disparity(right.flip(-1), left.flip(-1), None).flip(-1)
+            mirrored = self._answer(right.flip(-1), left.flip(-1), max_disparity, None)[0].flip(-1)
             difference = left_right_difference(found, mirrored)
             valid = difference <= self.config.threshold_px
-            return Match(disparity, valid, match_confidence(difference, valid))
-        place = torch.arange(found.shape[-1], device=found.device) - found
-        return Match(disparity, (found >= 0) & (place >= -0.5), None)
+            agreement = match_confidence(difference, valid)
+            confidence = agreement if confidence is None else torch.minimum(confidence, agreement)
+        else:
+            place = torch.arange(found.shape[-1], device=found.device) - found
+            valid = (found >= 0) & (place >= -0.5)
+        if self.rates:
+            valid = valid & (answer[2] > _SEEN)
+        return Match(found.clamp_min(0), valid, None if confidence is None else confidence * valid)
 
     def number_type(self, device: torch.device) -> torch.dtype:
         """What the network computes in on that device."""
         return runtime.choose_dtype(self.dtype, device)
 
-    def memory_bytes(self, height: int, width: int, device: torch.device) -> int:
+    def memory_bytes(self, height: int, width: int, max_disparity: int | None = None, *, device: torch.device) -> int:
         """Memory that a pair of that size takes beyond the weights; both passes of a check run one after the other.
 
         In half precision this is half of the float32 peak and thus a lower bound, as correlations may stay float32.
         """
         padded = (-(-side // self.multiple) * self.multiple for side in (height, width))
-        peak = int(self.network.memory_bytes(*padded))  # type: ignore[operator]
+        reach = {"max_disparity": max_disparity} if self._memory_takes_range else {}
+        peak = int(self.network.memory_bytes(*padded, **reach))  # type: ignore[operator]
         return peak if self.number_type(device) == torch.float32 else peak // 2
 
-    def _disparity(self, left: Tensor, right: Tensor, initial: Tensor | None) -> Float[Tensor, "h w"]:
+    def _answer(
+        self, left: Tensor, right: Tensor, max_disparity: int | None, initial: Tensor | None, *, rated: bool = False
+    ) -> Float[Tensor, "c h w"]:
+        """Disparity, and with ``rated`` the two ratings after it."""
+        call: Any = self.network.rated if rated else self.network
+        settings = {**self.config.settings, **({"max_disparity": max_disparity} if self.takes_range else {})}
         views = torch.stack((left, right)) * 255
         padded, padding = images.pad_to_multiple(views, self.multiple)
         start = None
         if initial is not None:
             start, _ = images.pad_to_multiple(initial[None, None], self.multiple)
         found = compute_finite(
-            lambda: self.network(padded[:1], padded[1:], initial=start, **self.config.settings),
-            lambda answer: images.unpad(answer[0, 0], padding),
+            lambda: call(padded[:1], padded[1:], initial=start, **settings),
+            lambda answer: images.unpad(answer[0], padding),
             name=self.name,
             what="pair",
             device=left.device,
             dtype=self.number_type(left.device),
         )
-        return images.unpad(found[0, 0].to(torch.float32), padding)
+        return images.unpad(found[0].to(torch.float32), padding)
 
 
 def network_settings(network: StereoNetwork, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,3 +209,7 @@ def default_settings(forward: Callable[..., Any]) -> dict[str, Any]:
     """
     parameters = inspect.signature(forward).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and isinstance(p.default, _PLAIN)}
+
+
+def _takes_range(call: Callable[..., Any]) -> bool:
+    return "max_disparity" in inspect.signature(call).parameters

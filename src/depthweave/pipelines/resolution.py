@@ -1,5 +1,6 @@
-"""At which size a pair is matched: smaller, or tile by tile; the answer has the pair's size."""
+"""At which size a pair is matched: smaller, larger, or tile by tile; the answer has the pair's size."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ class Resolution:
 
     Attributes:
         scale: of both sides; 0.5 matches a quarter of the pixels and half of the disparities.
+        max_pixels: pictures are enlarged (``scale`` above 1) up to about so many px, and no further: one of more px is
+            matched as it is; None enlarges all alike. It never shrinks a picture.
         max_size: px; pictures whose longer side is above it are shrunk to it, if ``scale`` has not done so.
         tile: (height, width) in px after scaling; larger pictures are matched window by window, None = at once.
         overlap: px that tiles share for a smooth transition; None takes an eighth of the tile's shorter side.
@@ -36,6 +39,7 @@ class Resolution:
     max_size: int | None = None
     tile: tuple[int, int] | None = None
     overlap: int | None = None
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.scale < float("inf"):
@@ -43,6 +47,8 @@ class Resolution:
         for name, size in (("max_size", (self.max_size,)), ("tile", self.tile or ()), ("overlap", (self.overlap,))):
             if any(side is not None and side < (0 if name == "overlap" else SMALLEST_SIDE_PX) for side in size):
                 raise WrongInput(f"{name}={getattr(self, name)} is too small; choose at least {SMALLEST_SIDE_PX} px.")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise WrongInput(f"max_pixels={self.max_pixels} is too small; choose at least 1 px.")
 
     def working_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) at which a picture of that size is matched.
@@ -51,6 +57,8 @@ class Resolution:
             WrongInput: too small to match.
         """
         scale = self.scale
+        if self.max_pixels is not None and scale > 1:
+            scale = max(1.0, min(scale, math.sqrt(self.max_pixels / (height * width))))
         if self.max_size is not None:
             scale = min(scale, self.max_size / max(height, width))
         size = round(height * scale), round(width * scale)
@@ -102,7 +110,7 @@ def match_at(
     left: Float[Tensor, "3 h w"],
     right: Float[Tensor, "3 h w"],
     *,
-    max_disparity: int,
+    max_disparity: int | None,
     initial: Float[Tensor, "_ _"] | None = None,
 ) -> Match:
     """Match two views at a resolution, and give the answer at their own.
@@ -111,21 +119,21 @@ def match_at(
         resolution: the size at which to match.
         matching: two views in [0, 1] to a match; gets ``initial`` only where there is one.
         left, right: in [0, 1].
-        max_disparity: search range in px of the views.
+        max_disparity: search range in px of the views; None leaves it to the matching, which tiles do not allow.
         initial: disparity of the left view in px of its own size, whatever that is.
     """
     full_height, full_width = left.shape[-2:]
     height, width = resolution.working_size(full_height, full_width)
-    bound = resolution.working_range(max_disparity, full_height, full_width)
+    bound = None if max_disparity is None else resolution.working_range(max_disparity, full_height, full_width)
     if (height, width) != (full_height, full_width):
         left, right = (images.resize_image(view, height, width).clamp(0, 1) for view in (left, right))
     if initial is not None:
         initial, _ = images.resize_disparity(initial, height, width)
-    windows = resolution.windows(height, width, bound)
+    windows = resolution.windows(height, width, bound or 0)
     matches = []
     for window, kept in windows:
         start = {} if initial is None else {"initial": window.crop(initial)}
-        reach = min(bound, window.right - window.left)
+        reach = None if bound is None else min(bound, window.right - window.left)
         found = matching(window.crop(left), window.crop(right), max_disparity=reach, **start)
         matches.append(_without_columns(found, kept.left - window.left))
     match = matches[0] if len(matches) == 1 else _blend(matches, [kept for _, kept in windows], height, width)

@@ -42,11 +42,12 @@ class StereoMatcher:
     Args:
         matching: the algorithm, or a network, which `NetworkMatching` wraps.
         max_disparity: search 0 to max_disparity - 1 px; None takes the calibration's bound, else a sixth of the width.
-            Networks search the whole row and use it for tiles only.
+            Networks that search the whole row use it for tiles only; those that take a range have a default of their
+            own in place of the sixth, except in tiles.
         check: warn when a pair looks swapped or badly rectified.
         card: facts for manifests.
         device: where the matcher runs; results return to the CPU.
-        scale, max_size, tile, overlap: the size at which pairs are matched, see `Resolution`.
+        scale, max_size, tile, overlap, max_pixels: the size at which pairs are matched, see `Resolution`.
         settings: of a bare network: dtype, consistency, iterations, ...; see `NetworkMatching`.
 
     Raises:
@@ -65,6 +66,7 @@ class StereoMatcher:
         max_size: int | None = None,
         tile: tuple[int, int] | None = None,
         overlap: int | None = None,
+        max_pixels: int | None = None,
         **settings: Any,
     ) -> None:
         if isinstance(matching, nn.Module):
@@ -76,7 +78,7 @@ class StereoMatcher:
         self.check = check
         self.card = card
         self.device = runtime.choose_device(device)
-        self.resolution = Resolution(scale, max_size, tile, overlap)
+        self.resolution = Resolution(scale, max_size, tile, overlap, max_pixels)
         if isinstance(matching, NetworkMatching):
             matching.network.to(self.device)
 
@@ -135,7 +137,7 @@ class StereoMatcher:
         if self.check:
             for sentence in pair_warnings(pair):
                 warnings.warn(sentence, DepthweaveWarning, stacklevel=2)
-        bound = self._max_disparity(pair, max_disparity)
+        bound = self._stated_range(pair, max_disparity)
         start = None if previous is None else self._start(previous, right)
         match = self._match(pair.mirrored() if right else pair, bound, start)
         values, valid = match.disparity.cpu(), match.valid.cpu()
@@ -152,13 +154,14 @@ class StereoMatcher:
 
     def facts(self) -> dict[str, Any]:
         """What made a result, for its manifest."""
-        card, network = self.card, isinstance(self.matching, NetworkMatching)
+        card, matching = self.card, self.matching
+        whole_row = isinstance(matching, NetworkMatching) and not matching.takes_range and self.resolution.tile is None
         return {
             "model": self.name,
             "revision": None if card is None else card.revision,
             "licence": None if card is None else card.licence,
-            "options": asdict(self.matching.config),
-            "max_disparity": None if network and self.resolution.tile is None else self.max_disparity,
+            "options": asdict(matching.config),
+            "max_disparity": None if whole_row else self.max_disparity,
             "resolution": asdict(self.resolution),
             "device": str(self.device),
             "dtype": str(self._dtype()).removeprefix("torch."),
@@ -176,15 +179,18 @@ class StereoMatcher:
                 "(--warm-start) away, or choose a network that `depthweave models` lists."
             )
 
-    def _match(self, pair: StereoPair, max_disparity: int, initial: Tensor | None) -> Match:
-        bytes_of = None
+    def _match(self, pair: StereoPair, stated: int | None, initial: Tensor | None) -> Match:
+        bytes_of, own_range = None, False
         if isinstance(self.matching, NetworkMatching):
             bytes_of = partial(self.matching.memory_bytes, device=self.device)
-        plan = MemoryPlan(self.name, pair.height, pair.width, max_disparity, self.resolution, self.device, bytes_of)
+            own_range = self.matching.takes_range and stated is None
+        bound = min(default_max_disparity(pair.width) if stated is None else stated, pair.width)
+        plan = MemoryPlan(self.name, pair.height, pair.width, bound, self.resolution, self.device, bytes_of, own_range)
+        reach = None if own_range and self.resolution.tile is None else bound
 
         def work() -> Match:
             left, right = pair.left.to(self.device), pair.right.to(self.device)
-            return match_at(self.resolution, self.matching, left, right, max_disparity=max_disparity, initial=initial)
+            return match_at(self.resolution, self.matching, left, right, max_disparity=reach, initial=initial)
 
         return plan.run(work)
 
@@ -200,9 +206,11 @@ class StereoMatcher:
         matching = self.matching
         return matching.number_type(self.device) if isinstance(matching, NetworkMatching) else torch.float32
 
-    def _max_disparity(self, pair: StereoPair, asked: int | None) -> int:
+    def _stated_range(self, pair: StereoPair, asked: int | None) -> int | None:
+        """The search range that the caller, the pipeline or the calibration states, in px."""
         bound = asked if asked is not None else self.max_disparity
-        if bound is not None and isinstance(self.matching, NetworkMatching) and self.resolution.tile is None:
+        whole_row = isinstance(self.matching, NetworkMatching) and not self.matching.takes_range
+        if bound is not None and whole_row and self.resolution.tile is None:
             warnings.warn(
                 f"{self.name} searches the whole row, so max_disparity (--max-disparity) changes nothing without tile.",
                 DepthweaveWarning,
@@ -210,11 +218,9 @@ class StereoMatcher:
             )
         if bound is None and pair.camera is not None:
             bound = pair.camera.max_disparity_px
-        if bound is None:
-            bound = default_max_disparity(pair.width)
-        if bound < 1:
+        if bound is not None and bound < 1:
             raise WrongInput(f"a search range of {bound} px holds no disparity; give max_disparity of at least 1.")
-        return min(bound, pair.width)
+        return bound
 
 
 def pair_warnings(pair: StereoPair) -> list[str]:

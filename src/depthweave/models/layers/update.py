@@ -6,6 +6,7 @@ Parameter names are the official ones; 08, 16 and 32 in them are historical, lev
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -224,7 +225,11 @@ class Encoded:
 
 
 def upsample_convex(
-    disparity: Float[Tensor, "b 1 h w"], mask: Float[Tensor, "b k h w"], factor: int
+    disparity: Float[Tensor, "b 1 h w"],
+    mask: Float[Tensor, "b k h w"],
+    factor: int,
+    *,
+    border: Literal["constant", "replicate"] = "constant",
 ) -> Float[Tensor, "b 1 h2 w2"]:
     """Disparity in px of the small grid to px of the large one, each a convex combination of 3x3 neighbours.
 
@@ -232,14 +237,15 @@ def upsample_convex(
         disparity: px at 1/``factor`` of the size.
         mask: 9 factor^2 channels: neighbours (outer), rows and columns inside a cell (inner).
         factor: enlargement.
-
-    Beyond the border the neighbours count as zero, as in the official networks, which pulls border pixels towards zero.
+        border: ``constant``: beyond it the neighbours count as zero, as in the official networks, which pulls border
+            pixels towards zero. ``replicate``: as the pixel at the border.
 
     Source: Teed and Deng, "RAFT", ECCV 2020, section 3.3 (upsampling).
     """
     b, _, h, w = disparity.shape
     weights = torch.softmax(mask.reshape(b, 9, factor, factor, h, w).float(), 1)
-    neighbours = F.unfold(factor * disparity.float(), 3, padding=1).reshape(b, 9, 1, 1, h, w)
+    padded = F.pad(factor * disparity.float(), (1, 1, 1, 1), mode=border)
+    neighbours = F.unfold(padded, 3).reshape(b, 9, 1, 1, h, w)
     cells = (weights * neighbours).sum(1)
     return cells.permute(0, 3, 1, 4, 2).reshape(b, 1, factor * h, factor * w)
 

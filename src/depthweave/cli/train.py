@@ -1,0 +1,47 @@
+"""`depthweave train`: a network from a recipe."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from depthweave.cli.options import Device, Json
+
+
+def command(
+    recipe: Annotated[Path | None, typer.Argument(help="TOML file; --print-recipe shows all there is.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the run; runs/ and the recipe's name if not given.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, such as optimizer.lr=2e-4; repeatable."),
+    ] = None,
+    device: Device = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files, too.")] = False,
+    print_recipe: Annotated[
+        bool, typer.Option("--print-recipe", help="Print the whole recipe with its explanations, and train nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network. Started again with the same folder, it goes on where it was stopped.
+
+    On several GPUs or machines: accelerate launch -m depthweave train RECIPE -o runs/name
+    """
+    import json
+
+    from depthweave.training.loop import train
+    from depthweave.training.recipe import TrainingRecipe
+
+    chosen = (TrainingRecipe() if recipe is None else TrainingRecipe.read(recipe)).changed(changes or [])
+    if print_recipe:
+        typer.echo(chosen.to_toml(), nl=False)
+        return
+    if recipe is None:
+        raise typer.BadParameter("name a recipe; --print-recipe > mine.toml writes one to start from.")
+    folder = output or Path("runs") / recipe.stem
+    network = train(chosen, folder, device=device, tensorboard=tensorboard)
+    if as_json:
+        typer.echo(json.dumps({"run": str(folder), "network": str(network), "steps": chosen.run.steps}))
+    else:
+        typer.echo(f"trained {chosen.run.steps} steps; try it: depthweave stereo LEFT RIGHT -m {network}")

@@ -1,0 +1,1 @@
+"""Training of matchers: recipes, data, the loop and what it leaves behind."""

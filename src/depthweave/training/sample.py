@@ -1,0 +1,190 @@
+"""Pairs on their way into training: as their source has them, and as a network takes them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Bool, Float, Float32, UInt8, UInt16
+from torch import Tensor
+
+from depthweave.errors import WrongInput
+from depthweave.worlds import Match, RenderedPair, View
+
+STEPS_PER_PX = 128
+"""Steps of disparities that are stored as whole numbers."""
+UNKNOWN_STEPS = 65535
+"""Stored in place of a disparity that is not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawView:
+    """One picture as its source has it; nothing is read from the disk before `cut` and `truth` ask for it.
+
+    Attributes:
+        image: R, G, B.
+        disparity: px towards the other view, finite everywhere, or steps of 1/128 px in which 65535 is not known; None
+            = no truth.
+        known: where the disparity is true; None = everywhere (steps say it themselves).
+        match: codes of `worlds.Match` of the pixel in the other view; None = nobody says.
+    """
+
+    image: UInt8[Tensor, "h w 3"]
+    disparity: Float32[Tensor, "h w"] | UInt16[Tensor, "h w"] | None = None
+    known: Bool[Tensor, "h w"] | None = None
+    match: UInt8[Tensor, "h w"] | None = None
+
+    @classmethod
+    def rendered(cls, view: View) -> "RawView":
+        """A view of a rendered pair, its picture rounded to 8 bit."""
+        image = (view.image * 255).round_().clamp_(0, 255).to(torch.uint8)
+        return cls(image.permute(1, 2, 0), view.disparity, None, view.match)
+
+    def cut(self, top: int, left: int, height: int, width: int) -> "RawView":
+        """A window on the view, in px."""
+        window = (slice(top, top + height), slice(left, left + width))
+        disparity, known, match = (
+            None if values is None else values[window] for values in (self.disparity, self.known, self.match)
+        )
+        return RawView(self.image[window], disparity, known, match)
+
+    def truth(self) -> tuple[Float32[Tensor, "h w"], Bool[Tensor, "h w"], Bool[Tensor, "h w"]]:
+        """Disparity in px, where it is known, and where the other view sees the point.
+
+        Where nobody says what the other view sees, that is all that is known.
+        """
+        if self.disparity is None:
+            nothing = torch.zeros(self.image.shape[:2], dtype=torch.bool, device=self.image.device)
+            return nothing.float(), nothing, nothing
+        if self.disparity.dtype == torch.uint16:
+            steps = self.disparity.float()
+            known, disparity = steps != UNKNOWN_STEPS, steps / STEPS_PER_PX
+        else:
+            known, disparity = torch.ones_like(self.disparity, dtype=torch.bool), self.disparity
+        if self.known is not None:
+            known = known & self.known
+        visible = known if self.match is None else known & (self.match == Match.MATCHED)
+        return disparity, known, visible
+
+
+@dataclass(frozen=True, eq=False)
+class RawPair:
+    """Two views of one size.
+
+    Attributes:
+        left, right: the views; the right one may have no truth.
+        sparse: the truth is single points (LiDAR), not surfaces.
+    """
+
+    left: RawView
+    right: RawView
+    sparse: bool = False
+
+    @classmethod
+    def rendered(cls, pair: RenderedPair) -> "RawPair":
+        """A rendered pair with the truth of both views, on the device where it is."""
+        return cls(RawView.rendered(pair.left), RawView.rendered(pair.right))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingView:
+    """One eye of one or many training pairs, on any device.
+
+    Attributes:
+        image: R, G, B from 0 to 255.
+        disparity: px towards the other view, positive; a finite filler where not known.
+        known: the disparity is true there.
+        visible: the other view sees the point, inside `known`; all of it where nobody says.
+        has_visibility: whether somebody says.
+    """
+
+    image: Float[Tensor, "*b 3 h w"]
+    disparity: Float[Tensor, "*b h w"]
+    known: Bool[Tensor, "*b h w"]
+    visible: Bool[Tensor, "*b h w"]
+    has_visibility: Bool[Tensor, "*b"]
+
+    def to(self, device: torch.device | str) -> "TrainingView":
+        """The same on another device."""
+        return TrainingView(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def slice(self, first: int, end: int) -> "TrainingView":
+        """Some of many views."""
+        return TrainingView(*(getattr(self, field.name)[first:end] for field in fields(self)))
+
+    def flipped(self, axis: int) -> "TrainingView":
+        """Mirrored: axis -1 swaps left and right, axis -2 top and bottom. Its disparity keeps its sign."""
+        return replace(
+            self,
+            image=self.image.flip(axis),
+            disparity=self.disparity.flip(axis),
+            known=self.known.flip(axis),
+            visible=self.visible.flip(axis),
+        )
+
+    @classmethod
+    def stack(cls, views: Sequence["TrainingView"]) -> "TrainingView":
+        """Views of one size with a new leading dimension."""
+        return cls(*(torch.stack([getattr(view, field.name) for view in views]) for field in fields(cls)))
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingPair:
+    """One or many training pairs. Where a source has no truth of the right view, nothing of it is known.
+
+    Attributes:
+        left, right: the views, of one size.
+    """
+
+    left: TrainingView
+    right: TrainingView
+
+    @property
+    def right_image(self) -> Float[Tensor, "*b 3 h w"]:
+        """R, G, B from 0 to 255."""
+        return self.right.image
+
+    @property
+    def has_visibility(self) -> Bool[Tensor, "*b"]:
+        """Whether `left.visible` is truth, and not all that is known."""
+        return self.left.has_visibility
+
+    def __len__(self) -> int:
+        """How many pairs; of one pair without leading dimension, 1."""
+        return self.left.has_visibility.numel()
+
+    def mirrored(self) -> "TrainingPair":
+        """The pair in a mirror: left and right change places, and both are flipped, so that disparities stay positive.
+
+        The truth is that of the right view; where it has none, nothing is known.
+        """
+        return TrainingPair(self.right.flipped(-1), self.left.flipped(-1))
+
+    def to(self, device: torch.device | str) -> "TrainingPair":
+        """The same on another device."""
+        return TrainingPair(self.left.to(device), self.right.to(device))
+
+    def split(self, parts: int) -> list["TrainingPair"]:
+        """As many batches of equal size, in the same order.
+
+        Raises:
+            WrongInput: the pairs cannot be shared evenly.
+        """
+        if len(self) % parts:
+            raise WrongInput(f"{len(self)} pairs cannot be taken in {parts} equal parts.")
+        size = len(self) // parts
+        return [
+            TrainingPair(self.left.slice(first, first + size), self.right.slice(first, first + size))
+            for first in range(0, len(self), size)
+        ]
+
+    @classmethod
+    def stack(cls, pairs: Sequence["TrainingPair"]) -> "TrainingPair":
+        """Pairs of one size with a new leading dimension.
+
+        Raises:
+            WrongInput: no pairs.
+        """
+        if not pairs:
+            raise WrongInput("a batch needs at least one pair.")
+        left, right = ([getattr(pair, side) for pair in pairs] for side in ("left", "right"))
+        return cls(TrainingView.stack(left), TrainingView.stack(right))

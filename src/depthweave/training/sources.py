@@ -1,0 +1,222 @@
+"""Where training pairs come from: folders of rendered pairs, worlds rendered on the way, benchmarks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from depthweave import images
+from depthweave.data import BENCHMARKS, StereoItem, open_benchmark
+from depthweave.errors import WrongFile, WrongInput
+from depthweave.training.prerendered import Prerendered
+from depthweave.training.sample import RawPair, RawView
+from depthweave.worlds import Match, PairBatch, Recipe, Scene, Worlds
+
+SPARSE_BENCHMARKS = ("kitti-2012", "kitti-2015")
+"""Those whose truth is single points."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Pairs with truth, by number. It can be pickled for loader processes."""
+
+    @property
+    def name(self) -> str:
+        """For error sentences."""
+
+    def choose(self, number: int, rng: np.random.Generator) -> int:
+        """Which pair a sample takes.
+
+        Args:
+            number: of the sample in the run.
+            rng: the sample's own.
+        """
+
+    def raw(self, index: int) -> RawPair:
+        """A pair, at the price of reading or rendering it.
+
+        Raises:
+            DepthweaveError: it cannot be read or rendered.
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """What decides on the pairs, in plain values."""
+
+
+class PrerenderedSource:
+    """Pairs of a folder that `prerender` made.
+
+    Args:
+        folder: its path.
+        count: the first so many; None = all that are finished now. Give it if the folder still grows and a run must be
+            resumed exactly.
+    """
+
+    def __init__(self, folder: str | Path, count: int | None = None) -> None:
+        self.pairs = Prerendered(folder, count)
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return str(self.pairs.folder)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def choose(self, number: int, rng: np.random.Generator) -> int:
+        """Any of them, whatever the number."""
+        return int(rng.integers(len(self.pairs)))
+
+    def raw(self, index: int) -> RawPair:
+        """Maps of the files; nothing is read yet."""
+        return self.pairs[index]
+
+    def facts(self) -> dict[str, Any]:
+        """What the folder holds."""
+        return {"kind": "prerendered", "pairs": len(self.pairs), "facts": self.pairs.facts}
+
+
+class WorldsSource:
+    """Pairs that are rendered when they are asked for; sample 7 of a run takes scene 7, so that textures are shared.
+
+    Args:
+        worlds: what to render.
+    """
+
+    def __init__(self, worlds: Worlds) -> None:
+        self.worlds = worlds
+
+    @property
+    def name(self) -> str:
+        """With the seed."""
+        return f"worlds of seed {self.worlds.seed}"
+
+    def choose(self, number: int, rng: np.random.Generator) -> int:
+        """The scene of that number."""
+        return number
+
+    def raw(self, index: int) -> RawPair:
+        """Rendered on the CPU."""
+        return self.rendered([self.describe(index)], "cpu")[0]
+
+    def describe(self, index: int) -> Scene:
+        """The scene, for `rendered`."""
+        return self.worlds.scene(index)
+
+    def rendered(self, scenes: Sequence[Scene], device: str) -> list[RawPair]:
+        """Several pairs at once, on a device, where they stay."""
+        batch: PairBatch = self.worlds.render(scenes, device=device)
+        return [RawPair.rendered(batch[place]) for place in range(len(batch))]
+
+    def facts(self) -> dict[str, Any]:
+        """Those of the worlds."""
+        return {"kind": "worlds", **self.worlds.facts()}
+
+
+class BenchmarkSource:
+    """The pairs of a benchmark that have truth.
+
+    Args:
+        benchmark: name as in `depthweave.data.BENCHMARKS`.
+        root: its folder.
+        sparse: whether the truth is single points; None = as is known of the benchmark.
+        options: of its reader, such as `{"split": "training"}`.
+
+    Raises:
+        UnknownBenchmark, WrongInput: as `open_benchmark`.
+        WrongFile: as `open_benchmark`, or no pair has truth.
+    """
+
+    def __init__(
+        self, benchmark: str, root: str | Path, *, sparse: bool | None = None, options: dict[str, Any] | None = None
+    ) -> None:
+        self.benchmark = benchmark
+        self.sparse = benchmark in SPARSE_BENCHMARKS if sparse is None else sparse
+        self.options = options or {}
+        self.items: list[StereoItem] = [
+            item for item in open_benchmark(benchmark, root, **self.options) if item.has_truth
+        ]
+        if not self.items:
+            raise WrongFile(
+                f"{root} has pairs of {benchmark} but no truth to learn from; add it or take another split."
+            )
+        self._root = Path(root)
+
+    @property
+    def name(self) -> str:
+        """The benchmark and its folder."""
+        return f"{self.benchmark} in {self._root}"
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def choose(self, number: int, rng: np.random.Generator) -> int:
+        """Any of them, whatever the number."""
+        return int(rng.integers(len(self.items)))
+
+    def raw(self, index: int) -> RawPair:
+        """Pictures, and all truth that the benchmark has of both views."""
+        item = self.items[index]
+        pair, truth = item.read_pair(), item.read_truth()
+        left, right = (torch.from_numpy(images.image_from_tensor(image)) for image in (pair.left, pair.right))
+        if truth.disparity.shape != left.shape[:2]:
+            raise WrongFile(
+                f"the truth of {item.left} is {truth.disparity.shape[1]}x{truth.disparity.shape[0]} px but the picture "
+                f"is {left.shape[1]}x{left.shape[0]} px; get both again."
+            )
+        visible = truth.regions.get("visible")
+        # Where no region "all" is there, the truth ends at what both cameras see, and so says nothing of the rest.
+        match = None
+        if visible is not None and "all" in truth.regions:
+            match = torch.where(visible, int(Match.MATCHED), int(Match.OCCLUDED)).to(torch.uint8)
+        right_view = RawView(right)
+        if truth.right_disparity is not None:
+            right_view = RawView(right, truth.right_disparity.float(), truth.right_valid)
+        left_view = RawView(left, truth.disparity.float(), truth.valid, match)
+        return RawPair(left_view, right_view, self.sparse)
+
+    def facts(self) -> dict[str, Any]:
+        """The benchmark, its options and how many pairs."""
+        return {
+            "kind": self.benchmark,
+            "options": self.options,
+            "pairs": len(self.items),
+            "sparse": self.sparse,
+        }
+
+
+def open_source(
+    kind: str,
+    path: str | Path = "",
+    *,
+    seed: int = 0,
+    size: tuple[int, int] = (384, 768),
+    count: int | None = None,
+    sparse: bool | None = None,
+    options: dict[str, Any] | None = None,
+) -> Source:
+    """A source by the name of its kind.
+
+    Args:
+        kind: `prerendered`, `worlds`, or a name of `depthweave.data.BENCHMARKS`.
+        path: its folder; of worlds a recipe file, or nothing for the default recipe.
+        seed: of worlds.
+        size: of worlds: height and width of the pictures in px.
+        count: of a prerendered folder: use the first so many pairs.
+        sparse: of a benchmark: whether its truth is single points.
+        options: of a benchmark's reader.
+
+    Raises:
+        WrongInput: no such kind.
+        WrongFile: the path does not hold what it should.
+    """
+    if kind == "prerendered":
+        return PrerenderedSource(path, count)
+    if kind == "worlds":
+        recipe = Recipe.read(path) if str(path) not in ("", ".") else Recipe()
+        return WorldsSource(Worlds(recipe, seed=seed, height=size[0], width=size[1]))
+    if kind in BENCHMARKS:
+        return BenchmarkSource(kind, path, sparse=sparse, options=options)
+    raise WrongInput(f"there is no source of kind {kind!r}; take prerendered, worlds, {', '.join(BENCHMARKS)}.")

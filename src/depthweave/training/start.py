@@ -1,0 +1,88 @@
+"""What a run starts from: its sources, and its network with first weights."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from depthweave.errors import WrongInput
+from depthweave.models.families import find_family
+from depthweave.models.pretrained import PretrainedNetwork, read_checkpoint
+from depthweave.models.registry import find_model
+from depthweave.models.weights import WEIGHTS_NAME, find_weights
+from depthweave.training.prerendered import prerender
+from depthweave.training.recipe import ModelRecipe, SourceRecipe
+from depthweave.training.sources import Source, open_source
+from depthweave.worlds import Recipe, Worlds
+
+
+def starting_network(recipe: ModelRecipe, *, fresh: bool = True) -> PretrainedNetwork:
+    """The network that a recipe describes, with the weights that it starts from.
+
+    Tensors of ``recipe.start`` are taken where name and shape are those of the network, so that a network that has
+    grown keeps what it has learnt. Parameters of ``recipe.frozen`` need no gradient.
+
+    Args:
+        recipe: of the network.
+        fresh: False leaves ``start`` alone, for a run that goes on from a checkpoint.
+
+    Raises:
+        WrongInput: no tensor of ``start`` fits, or no parameter has a frozen name.
+        MissingWeights: the model that ``start`` names has no weights here.
+        WrongFile: the folder that ``start`` names holds none.
+    """
+    network = find_family(recipe.family).network_class()(recipe.network_config())
+    if fresh and recipe.start:
+        folder = Path(recipe.start)
+        source = folder if folder.is_dir() else find_weights(find_model(recipe.start))
+        state = read_checkpoint(source / WEIGHTS_NAME)
+        own = network.state_dict()
+        fitting = {name: tensor for name, tensor in state.items() if name in own and own[name].shape == tensor.shape}
+        if not fitting:
+            raise WrongInput(
+                f"no tensor of model.start = '{recipe.start}' fits {type(network).__name__}; leave it out."
+            )
+        network.load_state_dict({**own, **fitting})
+    for prefix in recipe.frozen:
+        found = [parameter for name, parameter in network.named_parameters() if name.startswith(prefix)]
+        if not found:
+            raise WrongInput(f"model.frozen names '{prefix}', but no parameter's name begins so.")
+        for parameter in found:
+            parameter.requires_grad_(False)
+    return network
+
+
+def open_sources(recipes: Sequence[SourceRecipe], *, show_progress: bool | None = None) -> list[Source]:
+    """The sources of a mixture; prerendered folders with a count are filled up to it first.
+
+    Args:
+        recipes: of the sources.
+        show_progress: a bar on stderr while rendering; by default only in a terminal.
+
+    Raises:
+        DepthweaveError: a folder does not hold what it should, or cannot be written.
+    """
+    for each in recipes:
+        if each.kind == "prerendered" and each.count is not None:
+            worlds = Worlds(_worlds_recipe(each), seed=each.seed, height=each.size[0], width=each.size[1])
+            prerender(worlds, each.path, count=each.count, workers=_cores(), show_progress=show_progress)
+    return [
+        open_source(
+            each.kind,
+            each.path,
+            seed=each.seed,
+            size=each.size,
+            count=each.count,
+            sparse=each.sparse,
+            options=dict(each.options),
+        )
+        for each in recipes
+    ]
+
+
+def _worlds_recipe(source: SourceRecipe) -> Recipe:
+    path = source.options.get("recipe")
+    return Recipe() if path is None else Recipe.read(path)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
