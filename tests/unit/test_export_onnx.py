@@ -20,6 +20,7 @@ from depthweave.models.mono.depth_anything.config import DepthAnythingConfig
 from depthweave.models.mono.depth_anything.network import DepthAnything
 from depthweave.models.mono.estimators import MidasEstimator, MidasSettings
 from depthweave.models.registry import find_model
+from depthweave.models.stereo.compact import CompactConfig, CompactStereo
 from depthweave.models.stereo.defom.config import DefomConfig
 from depthweave.models.stereo.defom.network import DefomStereo
 from depthweave.models.stereo.raft.config import RaftConfig
@@ -119,6 +120,17 @@ def test_raft(tmp_path: Path) -> None:
     assert float(expected.abs().max()) > 0.1
     counted = operators(done.file)
     assert (counted["GridSample"], counted["GatherElements"]) == (0, 2 * 2)
+
+
+def test_compact(tmp_path: Path) -> None:
+    network = varied(CompactStereo(CompactConfig.nano()))
+    done = export.export_stereo(network, tmp_path / "compact.onnx", height=64, width=96, iterations=2)
+    left, right = noise(2, 64, 96)
+    with torch.inference_mode():
+        expected = network(left, right, iterations=2)
+    assert float((answer(done.file, left=left, right=right) - expected).abs().max()) < 1e-2
+    assert float(expected.max() - expected.min()) > 1
+    assert operators(done.file)["GridSample"] == 1
 
 
 def test_depth_anything(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a network for one size, e.g. depthweave export defom-vits defom.onnx --size 640x320."""
+    """Write a network for one size, e.g. depthweave export depthweave-s s.onnx --size 640x480."""
     import json
 
     height, width = parse_size(size)

@@ -211,7 +211,8 @@ class _Run:
                 save_file({key: tensor.detach().cpu().contiguous() for key, tensor in content.items()}, temporary)
         raise NotFinite(
             f"the {what} of step {self.step} is not finite; its batch and the weights are in {place}. Lower "
-            "optimizer.lr or choose run.dtype = 'float32', and start the run again: it goes on from its last checkpoint."
+            "optimizer.lr or choose run.dtype = 'float32', and start the run again: it goes on from its last "
+            "checkpoint."
         )
 
 
@@ -227,7 +228,8 @@ class _Reports:
         """Write what is due."""
         run, every = self.run, self.run.recipe.run
         self._rows += [
-            {"loss": float(o.loss), **{n: float(v) for n, v in o.terms.items()}, "norm": norm} for o in outcomes
+            {"loss": float(o.loss.detach()), **{n: float(v.detach()) for n, v in o.terms.items()}, "norm": norm}
+            for o in outcomes
         ]
         ends = run.step == every.steps
         if ends or run.step % every.log_every == 0:
@@ -247,9 +249,12 @@ class _Reports:
 def _accelerator(recipe: TrainingRecipe, device: str) -> Any:
     try:
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
     except ImportError as error:
         raise MissingLibrary('training needs the library accelerate; run `pip install "depthweave[train]"`.') from error
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not launched:  # accelerate keeps device and precision of the first run for all others of a process
+        AcceleratorState._reset_state(reset_partial_state=True)
     where = None if launched else runtime.choose_device(device)
     on_cpu = device == "cpu" or (where is not None and where.type == "cpu")
     kind = where or torch.device("cpu" if on_cpu or not torch.cuda.is_available() else "cuda")

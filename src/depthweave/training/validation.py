@@ -1,5 +1,6 @@
 """Measuring while training: any benchmark's pairs, with the official metrics."""
 
+import math
 import statistics
 
 import torch
@@ -47,7 +48,10 @@ class Validation:
             region = truth.regions.get("visible", truth.valid)
             for name, value in disparity_metrics(found.values, truth.disparity, region, self._recipe.metrics).items():
                 measured[name].append(value)
-        return {
-            name: Measurement(statistics.fmean(value for value, count in values if count), sum(c for _, c in values))
-            for name, values in measured.items()
-        }
+        return {name: _mean(values) for name, values in measured.items()}
+
+
+def _mean(values: list[Measurement]) -> Measurement:
+    """Of the pairs in which there was something to measure; NaN where that is none."""
+    found = [value for value, count in values if count]
+    return Measurement(statistics.fmean(found) if found else math.nan, sum(count for _, count in values))

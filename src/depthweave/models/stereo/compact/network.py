@@ -132,7 +132,8 @@ class CompactStereo(PretrainedNetwork):
         levels = self.levels(left.shape[-1], max_disparity)
         volume = correlate(matched[:b], matched[b:], groups=config.groups, levels=levels)
         scores = 4 * self.filter(volume, eighth[:b])
-        scores = scores + (volume * self.raw.view(-1, 1, 1, 1)).sum(1)
+        with torch.autocast(left.device.type, enabled=False):
+            scores = scores + (self.raw @ volume.flatten(2)).view_as(scores)
         start, mass = _peak(scores)
         disparity = start
         if initial is not None:

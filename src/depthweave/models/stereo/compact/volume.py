@@ -3,12 +3,13 @@
 Source: Guo et al., "Group-wise Correlation Stereo Network", CVPR 2019, eq. 3; with features of unit length per group.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+_BLOCK = 64
+"""Columns whose correlations are computed at once."""
 
 
 def correlate(
@@ -22,29 +23,19 @@ def correlate(
         split = features.float().view(b, groups, size, h, w)
         return F.normalize(split, dim=2).permute(0, 1, 3, 4, 2).reshape(b * groups * h, w, size)
 
-    # Backwards and with zeros behind the left border, the disparities of a pixel lie side by side in the product.
-    reversed_right = F.pad(unit(right).flip(1), (0, 0, 0, levels))
+    # Backwards and with zeros behind the left border, the disparities of a pixel lie side by side in the product, each
+    # row one place before those of the row above: rows that are one shorter put them below one another. Block by block
+    # few products fall outside of the band.
+    lefts, rights = unit(left), F.pad(unit(right).flip(1), (0, 0, 0, levels))
+    blocks = []
     with torch.autocast(left.device.type, enabled=False):
-        products = torch.bmm(unit(left), reversed_right.transpose(1, 2))
-    band: Tensor = _Band.apply(products, levels)  # type: ignore[no-untyped-call]
-    return band.view(b, groups, h, w, levels)
-
-
-class _Band(torch.autograd.Function):
-    """out[n, x, d] = products[n, x, w - 1 - x + d] for d < levels; as a function since autograd of views is slow."""
-
-    @staticmethod
-    def forward(context: Any, products: Tensor, levels: int) -> Tensor:
-        n, w, wide = products.shape
-        context.sizes = n, w, wide
-        return products.as_strided((n, w, levels), (w * wide, wide - 1, 1), w - 1).contiguous()
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        n, w, wide = context.sizes
-        products = gradient.new_zeros(n, w, wide)
-        products.as_strided(gradient.shape, (w * wide, wide - 1, 1), w - 1).copy_(gradient)
-        return products, None
+        for first in range(0, w, _BLOCK):
+            last = min(first + _BLOCK, w)
+            size = last - first
+            reached = rights[:, w - last : w - first + levels]
+            products = torch.bmm(lefts[:, first:last], reached.transpose(1, 2)).flatten(1)
+            blocks.append(products[:, size - 1 : -1].unflatten(1, (size, size + levels - 1))[..., :levels])
+    return torch.cat(blocks, 1).view(b, groups, h, w, levels)
 
 
 def look_up(
