@@ -142,6 +142,16 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert (cut / "network" / "model.safetensors").read_bytes() == trained
 
 
+def test_a_row_may_begin_before_a_run_is_stopped(pairs: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(pairs, "run.steps=5", "run.checkpoint_every=3", "run.log_every=4", "run.accumulate=2")
+    run_tiny(recipe, tmp_path / "whole")
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "checkpoints" / "step-000005")
+    run_tiny(recipe, tmp_path / "cut")
+    assert [row["step"] for row in rows(tmp_path / "cut")] == ["4", "5"]
+    assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
+
+
 def test_a_run_may_be_made_longer(pairs: Path, tmp_path: Path) -> None:
     constant = ("schedule.kind='constant'", "schedule.warm_up=0.0", "run.checkpoint_every=3")
     run_tiny(tiny_recipe(pairs, *constant), tmp_path / "whole")
@@ -208,10 +218,10 @@ def test_parts_of_a_batch_add_up_to_the_whole(pairs: Path, tmp_path: Path) -> No
 def test_two_processes_take_the_samples_of_one(pairs: Path, tmp_path: Path) -> None:
     recipe = smooth_recipe(pairs, "run.checkpoint_every=1")
     (tmp_path / "recipe.toml").write_text(recipe.to_toml())
-    words = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no --main_process_port 0"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *words.split(), "-m", "depthweave", "train"]
+    # On a CPU `accelerate launch --num_processes 2` would start one process only, without a word.
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = subprocess.run(
-        [*launch, str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "two"), "--device", "cpu"],
+        [*launch, "-m", "depthweave", "train", str(tmp_path / "recipe.toml"), "-o", str(tmp_path / "two")],
         capture_output=True,
         text=True,
         timeout=110,
@@ -221,6 +231,8 @@ def test_two_processes_take_the_samples_of_one(pairs: Path, tmp_path: Path) -> N
     run_tiny(recipe, tmp_path / "one")
     assert_same_updates(tmp_path / "one", tmp_path / "two")
     assert (tmp_path / "two" / "network" / "model.safetensors").is_file()
+    shared, whole = (float(rows(tmp_path / name)[0]["loss"]) for name in ("two", "one"))
+    assert shared != pytest.approx(whole, rel=1e-3), "the first process has met all samples"
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ class _Run:
         self.network = starting_network(recipe.model, fresh=last is None)
         self.average = Average(self.network, recipe.run.ema) if recipe.run.ema else None
         self.step, self.samples = (0, 0) if last is None else (last.step, last.samples)
+        self.unlogged: list[dict[str, float]] = [] if last is None else list(last.more.get("unlogged", ()))
         if last is not None:
             self.network.load_state_dict(last.network)
             if self.average is not None:
@@ -180,7 +181,7 @@ class _Run:
                 self.optimizer.state_dict(),
                 {} if self.average is None else self.average.state_dict(),
                 checkpoints.random_states(),
-                {} if scaler is None else {"scaler": scaler.state_dict()},
+                {"unlogged": self.unlogged, **({} if scaler is None else {"scaler": scaler.state_dict()})},
             ),
         )
         checkpoints.prune(self.folder, self.recipe.run.keep)
@@ -222,20 +223,20 @@ class _Reports:
     def __init__(self, run: _Run, logs: Logs) -> None:
         self.run, self.logs = run, logs
         self.validations = [Validation(each) for each in run.recipe.validation]
-        self._rows: list[dict[str, float]] = []
 
     def after_step(self, batch: TrainingPair, outcomes: list[Outcome], norm: float) -> None:
         """Write what is due."""
         run, every = self.run, self.run.recipe.run
-        self._rows += [
+        rows = run.unlogged
+        rows += [
             {"loss": float(o.loss.detach()), **{n: float(v.detach()) for n, v in o.terms.items()}, "norm": norm}
             for o in outcomes
         ]
         ends = run.step == every.steps
         if ends or run.step % every.log_every == 0:
-            means = {name: sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[0]}
+            means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
             self.logs.step(run.step, run.samples, learning_rate(run.step - 1, run.recipe), means)
-            self._rows.clear()
+            rows.clear()
         if every.sheet_every and (ends or run.step % every.sheet_every == 0):
             path = run.folder / SHEETS_FOLDER / f"step-{run.step:06d}.png"
             write_sheet(path, _sheet_rows(batch, outcomes[0]))
@@ -255,11 +256,12 @@ def _accelerator(recipe: TrainingRecipe, device: str) -> Any:
     launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     if not launched:  # accelerate keeps device and precision of the first run for all others of a process
         AcceleratorState._reset_state(reset_partial_state=True)
-    where = None if launched else runtime.choose_device(device)
-    on_cpu = device == "cpu" or (where is not None and where.type == "cpu")
-    kind = where or torch.device("cpu" if on_cpu or not torch.cuda.is_available() else "cuda")
+    kind = runtime.choose_device(device)
+    if kind.type == "cuda" and kind.index is not None:
+        torch.cuda.set_device(kind)
     dtype = runtime.choose_dtype(recipe.run.dtype, kind)
-    return Accelerator(cpu=on_cpu, mixed_precision=_PRECISIONS[dtype])
+    # Unless it is told that this is a CPU, accelerate takes each launched process on one for a run of its own.
+    return Accelerator(cpu=kind.type == "cpu", mixed_precision=_PRECISIONS[dtype])
 
 
 def _optimizer(parameters: list[torch.nn.Parameter], recipe: TrainingRecipe) -> torch.optim.Optimizer:
