@@ -444,7 +444,8 @@ class TestLoad:
 
     @pytest.mark.parametrize("name", ["tiny", "sgm"])
     def test_unknown_options_are_named_with_the_known_ones(self, folder: Path, name: str) -> None:
-        known = "iterations, consistency, threshold_px, max_disparity" if name == "tiny" else "max_disparity, check"
+        own = "iterations, consistency, threshold_px, fill_background, max_disparity"
+        known = own if name == "tiny" else "max_disparity, check"
         with pytest.raises(WrongInput, match=rf"{name} has no option colour; it has .*{known}"):
             depthweave.load(folder if name == "tiny" else name, colour=1)
 

@@ -54,6 +54,19 @@ def test_valid_is_what_both_cameras_see_and_confidence_is_the_networks() -> None
     assert (found.values == 5).all()
 
 
+def test_what_one_camera_sees_can_be_filled_from_behind() -> None:
+    pair = judged()
+    pair.left[0] = torch.where(torch.arange(WIDTH) < WIDTH // 2, 4 / 255, 9 / 255)
+    pair.left[2, :12, WIDTH // 2 - 3 : WIDTH // 2 + 6] = 0.25
+    own, filled = (matcher(Rated(), fill_background=fill)(pair) for fill in (False, True))
+    assert torch.equal(own.valid, filled.valid)
+    assert torch.equal(own.values[own.valid], filled.values[own.valid])
+    hidden = filled.values[:12, WIDTH // 2 - 3 : WIDTH // 2 + 6]
+    torch.testing.assert_close(hidden, torch.full_like(hidden, 4.0))
+    torch.testing.assert_close(own.values[:12, WIDTH // 2 + 1], torch.full((12,), 9.0))
+    assert filled.values[0, 0] == pytest.approx(4), "the strip that the right view does not show"
+
+
 def test_ratings_have_their_place_in_padded_pictures_and_mirrored_ones() -> None:
     left, right = 0.5 * noise(21, 37), 0.5 * noise(21, 37, seed=1)
     for view in (left, right):

@@ -64,7 +64,9 @@ def export_model(
     if isinstance(model, StereoMatcher):
         matching = model.matching
         if not isinstance(matching, NetworkMatching):
-            raise WrongInput(f"{model.name} is no network, so there is nothing to export; choose depthweave-s, defom-* or raft-*.")
+            raise WrongInput(
+                f"{model.name} is no network, so there is nothing to export; choose depthweave-s, defom-* or raft-*."
+            )
         given = {name: value for name, value in settings.items() if value is not None}
         chosen = {**matching.config.settings, **given}
         return export_stereo(matching.network, path, height=height, width=width, card=model.card, **chosen)

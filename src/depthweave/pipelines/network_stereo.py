@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from depthweave import images, runtime
-from depthweave.classical import Match, left_right_difference, match_confidence
+from depthweave.classical import Match, background_fill, left_right_difference, match_confidence
 from depthweave.errors import WrongInput
 from depthweave.pipelines.precision import compute_finite
 
@@ -48,12 +48,14 @@ class NetworkMatchingConfig:
         settings: keywords of its forward, e.g. iterations.
         consistency: whether left and right answers were compared.
         threshold_px: largest difference of the two.
+        fill_background: whether pixels that are not valid have the disparity of what lies behind.
     """
 
     network: Mapping[str, Any]
     settings: Mapping[str, Any]
     consistency: bool
     threshold_px: float
+    fill_background: bool
 
 
 class NetworkMatching:
@@ -65,7 +67,8 @@ class NetworkMatching:
     the right picture, and there is no confidence. With it the network also answers for the right picture (twice the
     time): valid are pixels on which both agree, |d_L(x) - d_R(x - d_L)| <= threshold_px, and their confidence is
     exp(-difference / 1 px). Both are heuristics that find occlusions and gross errors: where a network is wrong in the
-    same way in both directions it is called valid. Underneath invalid pixels is the network's own answer, at least 0.
+    same way in both directions it is called valid. Underneath invalid pixels is the network's own answer, at least 0,
+    or with ``fill_background`` the smaller of the nearest valid disparities to either side.
 
     A network that judges itself (`RatedStereoNetwork`) gives the confidence, and a pixel is valid only if it says that
     both cameras see the point, with a probability above 0.5. ``consistency`` then asks for both, and the confidence is
@@ -77,6 +80,7 @@ class NetworkMatching:
             computed once more in float32, with a warning.
         consistency: compare with the answer for the right picture.
         threshold_px: largest difference of the two answers.
+        fill_background: give pixels that are not valid the disparity of what lies behind; see `background_fill`.
         settings: keywords of the network's forward; None leaves its own.
 
     Raises:
@@ -90,6 +94,7 @@ class NetworkMatching:
         dtype: str = "auto",
         consistency: bool = False,
         threshold_px: float = 1.0,
+        fill_background: bool = False,
         **settings: Any,
     ) -> None:
         # A compiled network is a shell around the one that knows its name and its settings.
@@ -110,7 +115,7 @@ class NetworkMatching:
         architecture = getattr(inner, "config", None)
         described = asdict(architecture) if is_dataclass(architecture) and not isinstance(architecture, type) else {}
         chosen = network_settings(inner, settings)
-        self.config = NetworkMatchingConfig(described, chosen, consistency, threshold_px)
+        self.config = NetworkMatchingConfig(described, chosen, consistency, threshold_px, fill_background)
 
     def __call__(
         self,
@@ -144,7 +149,10 @@ class NetworkMatching:
             valid = (found >= 0) & (place >= -0.5)
         if self.rates:
             valid = valid & (answer[2] > _SEEN)
-        return Match(found.clamp_min(0), valid, None if confidence is None else confidence * valid)
+        disparity = found.clamp_min(0)
+        if self.config.fill_background:
+            disparity = background_fill(disparity, valid)
+        return Match(disparity, valid, None if confidence is None else confidence * valid)
 
     def number_type(self, device: torch.device) -> torch.dtype:
         """What the network computes in on that device."""
@@ -192,7 +200,7 @@ def network_settings(network: StereoNetwork, asked: Mapping[str, Any]) -> dict[s
     given = {name: value for name, value in asked.items() if value is not None}
     unknown = [name for name in given if name not in defaults]
     if unknown:
-        known = ", ".join((*defaults, "consistency", "threshold_px"))
+        known = ", ".join((*defaults, "consistency", "threshold_px", "fill_background"))
         raise WrongInput(f"{type(network).__name__} has no setting {', '.join(unknown)}; it has {known}.")
     for name, value in given.items():
         if type(value) is not type(defaults[name]):
