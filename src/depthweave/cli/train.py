@@ -26,9 +26,10 @@ def command(
 ) -> None:
     """Train a network. Started again with the same folder, it goes on where it was stopped.
 
-    On several GPUs or machines: accelerate launch -m depthweave train RECIPE -o runs/name
+    On several GPUs or cores: torchrun --nproc_per_node 4 -m depthweave train RECIPE -o runs/name
     """
     import json
+    import os
 
     from depthweave.training.loop import train
     from depthweave.training.recipe import TrainingRecipe
@@ -41,6 +42,8 @@ def command(
         raise typer.BadParameter("name a recipe; --print-recipe > mine.toml writes one to start from.")
     folder = output or Path("runs") / recipe.stem
     network = train(chosen, folder, device=device, tensorboard=tensorboard)
+    if os.environ.get("RANK", "0") != "0":
+        return  # one of the launched processes speaks
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "network": str(network), "steps": chosen.run.steps}))
     else:

@@ -87,7 +87,7 @@ _COMPACT = ModelCard(
     parameters=1_189_441,
     training_data="worlds rendered by depthweave (no photographs)",
     citation="depthweave; built from Guo et al., Group-wise Correlation Stereo Network, CVPR 2019",
-    settings={"scale": 1.5, "max_pixels": 1_200_000},
+    settings={"scale": 1.5, "max_pixels": 1_200_000, "fill_background": True},
 )
 
 _DEFOM = ModelCard(
@@ -283,7 +283,7 @@ _MONO_CARDS = (
 
 _CARDS = (*_CLASSICAL_CARDS, _COMPACT, *_STEREO_NETWORK_CARDS, *_MONO_CARDS)
 
-DEFAULT_STEREO = "sgm"
+DEFAULT_STEREO = "depthweave-s"
 DEFAULT_MONO = "depth-anything-v2-small"
 
 
