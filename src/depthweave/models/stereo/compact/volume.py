@@ -34,7 +34,7 @@ def correlate(
             size = last - first
             reached = rights[:, w - last : w - first + levels]
             products = torch.bmm(lefts[:, first:last], reached.transpose(1, 2)).flatten(1)
-            blocks.append(products[:, size - 1 : -1].unflatten(1, (size, size + levels - 1))[..., :levels])
+            blocks.append(products[:, size - 1 : -1].reshape(-1, size, size + levels - 1)[..., :levels])
     return torch.cat(blocks, 1).view(b, groups, h, w, levels)
 
 
