@@ -429,6 +429,7 @@ def test_facts_say_what_made_a_result() -> None:
         "settings": {"iterations": 5, "step": 1.0},
         "consistency": True,
         "threshold_px": 1.0,
+        "fill_background": False,
     }
     size = {"scale": 0.5, "max_size": None, "tile": None, "overlap": None, "max_pixels": None}
     assert facts["resolution"] == size
