@@ -164,6 +164,7 @@ def about(arguments: argparse.Namespace) -> str:
     from importlib.metadata import version
 
     import depthweave
+    from depthweave import runtime
 
     here = Path(__file__).parent
     commit = git(here, "rev-parse", "--short", "HEAD") or "no commit"
@@ -171,7 +172,7 @@ def about(arguments: argparse.Namespace) -> str:
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "opencv-python-headless"))
     return (
         f"depthweave {depthweave.__version__} ({commit}{changed}), {libraries}, Python {platform.python_version()}; "
-        f"{processor()}, {arguments.threads} threads; {arguments.device}."
+        f"{runtime.processor_name()}, {arguments.threads} threads; {arguments.device}."
     )
 
 
@@ -181,14 +182,6 @@ def git(folder: Path, *words: str) -> str:
         return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False).stdout.strip()
     except FileNotFoundError:
         return ""
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 # --- in other processes

@@ -332,12 +332,13 @@ class Worker:
         import torch
 
         import depthweave
+        from depthweave import runtime
 
         where = f"{torch.cuda.get_device_name(self.device)}, " if self.cuda else ""
         height, width = self.left.shape[-2:]
         return (
             f"depthweave {depthweave.__version__}, torch {torch.__version__}, Python {platform.python_version()}; "
-            f"{where}{processor()}, {self.setup.threads} threads; {self.device}, {self.setup.dtype}, "
+            f"{where}{runtime.processor_name()}, {self.setup.threads} threads; {self.device}, {self.setup.dtype}, "
             f"compile {self.setup.compile}; {width}x{height} px."
         )
 
@@ -488,14 +489,6 @@ def resident_bytes() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
-
-
-def processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def test_a_run_starts_from_weights_once(learnt: tuple[Path, CompactStereo], pair
 
 
 def test_missing_pairs_are_rendered_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "_cores", lambda: 0)
+    monkeypatch.setattr(start.runtime, "available_cores", lambda: 0)
     (tmp_path / "worlds.toml").write_text("")
     recipe = SourceRecipe("prerendered", str(tmp_path / "made"), size=(32, 48), count=1, seed=3)
     (source,) = open_sources([recipe], show_progress=False)

@@ -42,6 +42,7 @@ def command(
     """
     import json
 
+    from depthweave import runtime
     from depthweave.worlds.dataset import Worlds
     from depthweave.worlds.files import write_sheet, write_worlds
     from depthweave.worlds.recipe import Recipe
@@ -60,7 +61,7 @@ def command(
         frames=(frames or 16) if clips else None,
         fps=fps or 10.0,
         extras=extras,
-        workers=_cores() if workers is None else workers,
+        workers=runtime.available_cores() if workers is None else workers,
     )
     for name, sentence in written.failed.items():
         typer.echo(f"failed {name}: {sentence}", err=True)
@@ -92,9 +93,3 @@ def describe(output: Path, written: "Written", sheet: Path | None, *, clips: boo
         return sentence
     root = output / written.names[0] if clips else output
     return f"{sentence}\nnext: depthweave predict sgm folder --root {root} -o {output.name}-run"
-
-
-def _cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -36,10 +36,6 @@ class Average:
             for name, tensor in network.state_dict().items()
         }
 
-    def to(self, device: torch.device) -> None:
-        """Move the averages to a device."""
-        self._averages = {name: tensor.to(device) for name, tensor in self._averages.items()}
-
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the weights of one more step.

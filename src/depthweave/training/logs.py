@@ -59,11 +59,11 @@ class Logs:
         self._shown = (sys.stderr.isatty() if show_progress is None else show_progress) and _open_progress(steps, start)
         self._before_s = float(self._log.last.get("seconds") or 0)
         self._since_s = time.perf_counter()
-        self._first: tuple[int, float] | None = None  # samples and seconds at the first row of this session
+        self._first: tuple[int, float] | None = None  # samples and seconds at the first row of this call
 
     @property
     def seconds(self) -> float:
-        """Time that the run has taken, that of the sessions before included."""
+        """Time that the run has taken, that before it was resumed included."""
         return self._before_s + time.perf_counter() - self._since_s
 
     def step(self, step: int, samples: int, lr: float, values: Mapping[str, float | int]) -> None:

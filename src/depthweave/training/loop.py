@@ -39,8 +39,8 @@ def train(
 ) -> Path:
     """Train a network, or go on where an earlier call with the same folder was stopped.
 
-    A resumed run takes the samples, and makes the updates, of one that was never stopped. Started by `accelerate
-    launch` it shares each batch among all processes; without it there is one.
+    A resumed run takes the samples, and makes the updates, of one that was never stopped. Started by `torchrun` it
+    shares each batch among all processes; without it there is one.
 
     Args:
         recipe: everything that decides what is learnt.
@@ -76,13 +76,10 @@ class _Run:
         last = checkpoints.latest(folder, recipe)
         runtime.seed_everything(recipe.run.seed)
         self.network = starting_network(recipe.model, fresh=last is None)
-        self.average = Average(self.network, recipe.run.ema) if recipe.run.ema else None
         self.step, self.samples = (0, 0) if last is None else (last.step, last.samples)
         self.unlogged: list[dict[str, float]] = [] if last is None else list(last.more.get("unlogged", ()))
         if last is not None:
             self.network.load_state_dict(last.network)
-            if self.average is not None:
-                self.average.load_state_dict(last.average)
         trainee = make_trainee(recipe.model.family, self.network, recipe.loss).train()
         self.columns = trainee.columns
         self.parameters = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
@@ -90,13 +87,14 @@ class _Run:
         if recipe.run.compile:
             trainee.compile()
         self.trainee, self.optimizer = self.accelerator.prepare(trainee, optimizer)
+        self.average = Average(self.network, recipe.run.ema) if recipe.run.ema else None
         if last is not None:
+            if self.average is not None:
+                self.average.load_state_dict(last.average)
             self.optimizer.load_state_dict(dict(last.optimizer))
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(dict(last.more["scaler"]))
             checkpoints.set_random_states(last.random)
-        if self.average is not None:
-            self.average.to(self.accelerator.device)
 
     def train(self, *, tensorboard: bool, show_progress: bool | None) -> Path:
         """All steps that are left."""

@@ -1,9 +1,9 @@
 """What a run starts from: its sources, and its network with first weights."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from depthweave import runtime
 from depthweave.errors import WrongInput
 from depthweave.models.families import find_family
 from depthweave.models.pretrained import PretrainedNetwork, read_checkpoint
@@ -64,7 +64,8 @@ def open_sources(recipes: Sequence[SourceRecipe], *, show_progress: bool | None 
     for each in recipes:
         if each.kind == "prerendered" and each.count is not None:
             worlds = Worlds(_worlds_recipe(each), seed=each.seed, height=each.size[0], width=each.size[1])
-            prerender(worlds, each.path, count=each.count, workers=_cores(), show_progress=show_progress)
+            workers = runtime.available_cores()
+            prerender(worlds, each.path, count=each.count, workers=workers, show_progress=show_progress)
     return [
         open_source(
             each.kind,
@@ -82,7 +83,3 @@ def open_sources(recipes: Sequence[SourceRecipe], *, show_progress: bool | None 
 def _worlds_recipe(source: SourceRecipe) -> Recipe:
     path = source.options.get("recipe")
     return Recipe() if path is None else Recipe.read(path)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,8 +3,6 @@
 import math
 import statistics
 
-import torch
-
 from depthweave.data import open_benchmark
 from depthweave.errors import WrongInput
 from depthweave.metrics import Measurement, disparity_metrics
@@ -43,10 +41,9 @@ class Validation:
         measured: dict[str, list[Measurement]] = {name: [] for name in self._recipe.metrics}
         for item in self._items:
             pair, truth = item.read_pair(), item.read_truth()
-            with torch.inference_mode():
-                found = matcher(pair)
             region = truth.regions.get("visible", truth.valid)
-            for name, value in disparity_metrics(found.values, truth.disparity, region, self._recipe.metrics).items():
+            found = matcher(pair).values
+            for name, value in disparity_metrics(found, truth.disparity, region, self._recipe.metrics).items():
                 measured[name].append(value)
         return {name: _mean(values) for name, values in measured.items()}
 

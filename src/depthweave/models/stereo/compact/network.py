@@ -16,7 +16,14 @@ from torch.nn import functional as F
 from depthweave.errors import WrongInput
 from depthweave.models.layers.update import upsample_convex
 from depthweave.models.pretrained import PretrainedNetwork
-from depthweave.models.stereo.compact.blocks import ConvNorm, Encoder, HalfRefinement, QuarterRefinement, VolumeFilter
+from depthweave.models.stereo.compact.blocks import (
+    ConvNorm,
+    Encoder,
+    HalfRefinement,
+    QuarterRefinement,
+    VolumeFilter,
+    enlarge,
+)
 from depthweave.models.stereo.compact.config import CompactConfig
 from depthweave.models.stereo.compact.volume import correlate, correlate_around, look_up
 
@@ -94,9 +101,8 @@ class CompactStereo(PretrainedNetwork):
         Raises:
             WrongInput: sizes that do not fit, or no iterations.
         """
-        return self.predictions(left, right, iterations=iterations, initial=initial, max_disparity=max_disparity).steps[
-            -1
-        ]
+        found = self.predictions(left, right, iterations=iterations, initial=initial, max_disparity=max_disparity)
+        return found.steps[-1]
 
     def rated(
         self,
@@ -153,11 +159,9 @@ class CompactStereo(PretrainedNetwork):
         disparity = steps[-1].detach()
         fine = self.to_half_match(half)
         near = correlate_around(fine[:b], fine[b:], disparity, groups=config.half_groups, radius=config.half_radius)
-        wide_mass = F.interpolate(mass, scale_factor=2, mode="bilinear", align_corners=False)
-        change, mask, ratings = self.refine_half(state, near, disparity / 32, wide_mass, half[:b])
+        change, mask, ratings = self.refine_half(state, near, disparity / 32, enlarge(mass, near), half[:b])
         steps.append(upsample_convex(F.relu(disparity + change), mask, 2, border="replicate"))
-        ratings = F.interpolate(ratings, scale_factor=2, mode="bilinear", align_corners=False)
-        return CompactPredictions(scores, start, tuple(steps), ratings)
+        return CompactPredictions(scores, start, tuple(steps), enlarge(ratings, left))
 
     def levels(self, width: int, max_disparity: int | None = None) -> int:
         """Disparities of the volume for pictures of that width: those asked for, or the configured share."""
