@@ -481,7 +481,7 @@ class TestRegistry:
     def test_families(self) -> None:
         with pytest.raises(UnknownModel, match="there is no family 'defoom'; did you mean defom"):
             find_family("defoom")
-        with pytest.raises(UnknownModel, match="there is no family 'zzz'; there are defom, raft, depth-anything"):
+        with pytest.raises(UnknownModel, match="there is no family 'zzz'; there are defom, raft, igev, depth-anything"):
             find_family("zzz")
 
     @pytest.mark.parametrize("name", [card.name for card in list_models() if card.source == "convert"])
@@ -502,6 +502,7 @@ class TestRegistry:
             ("defom-vitl", {"encoder": "vitl"}),
             ("raft-stereo", {}),
             ("raft-stereo-realtime", {"downsample": 3, "gru_levels": 2, "slow_fast": True, "shared_backbone": True}),
+            ("igev-stereo", {}),
         ],
     )
     def test_cards_count_the_parameters_of_their_network(self, name: str, changes: dict[str, Any]) -> None:

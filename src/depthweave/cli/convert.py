@@ -22,7 +22,7 @@ class Layout(StrEnum):
 
 
 def command(
-    family: Annotated[str, typer.Argument(help="defom, raft or depth-anything.")],
+    family: Annotated[str, typer.Argument(help="defom, igev, raft or depth-anything.")],
     checkpoint: Annotated[
         Path,
         typer.Argument(

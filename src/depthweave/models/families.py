@@ -56,6 +56,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = {
     "defom": Family("stereo", "depthweave.models.stereo.defom", "DefomStereo"),
     "raft": Family("stereo", "depthweave.models.stereo.raft", "RaftStereo"),
+    "igev": Family("stereo", "depthweave.models.stereo.igev", "IgevStereo"),
     "depth-anything": Family("mono", "depthweave.models.mono.depth_anything", "DepthAnything"),
     "compact": Family("stereo", "depthweave.models.stereo.compact", "CompactStereo", official=False),
 }

@@ -125,6 +125,24 @@ _RAFT = ModelCard(
     settings={"iterations": 32},
 )
 
+_IGEV = ModelCard(
+    name="igev-stereo",
+    task="stereo",
+    family="igev",
+    summary="IGEV-Stereo: a filtered cost volume of 192 px starts recurrent matching and guides it",
+    source="convert",
+    licence="code MIT, checkpoint not stated",
+    commercial_use=None,
+    parameters=12_598_114,
+    training_data="ImageNet (its MobileNetV2, from timm), then Scene Flow (the Scene Flow checkpoint; the others add "
+    "their benchmark)",
+    citation="Xu et al., Iterative Geometry Encoding Volume for Stereo Matching, CVPR 2023",
+    checkpoint="sceneflow.pth",
+    variants=("kitti12.pth", "kitti15.pth", "middlebury.pth", "eth3d.pth"),
+    page="https://github.com/gangweiX/IGEV",
+    settings={"iterations": 32},
+)
+
 _STEREO_NETWORK_CARDS = (
     _DEFOM,
     replace(
@@ -149,6 +167,7 @@ _STEREO_NETWORK_CARDS = (
         variants=(),
         settings={"iterations": 7},
     ),
+    _IGEV,
 )
 
 _UNLABELLED = (
