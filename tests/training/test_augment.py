@@ -1,6 +1,6 @@
 """Every change of a pair keeps its truth true."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,9 +56,10 @@ def draws(raw: RawPair, settings: Augment, count: int = 12, crop: tuple[int, int
 
 def assert_equal(first: TrainingPair, second: TrainingPair) -> None:
     for side in ("left", "right"):
-        for field in fields(TrainingView):
-            mine, other = (getattr(getattr(pair, side), field.name) for pair in (first, second))
-            assert torch.equal(mine, other), f"{side}.{field.name}"
+        mine, other = (getattr(pair, side).tensors() for pair in (first, second))
+        assert mine.keys() == other.keys()
+        for name, tensor in mine.items():
+            assert torch.equal(tensor, other[name]), f"{side}.{name}"
 
 
 @pytest.mark.parametrize(
@@ -404,3 +405,86 @@ def test_a_batch_needs_pairs() -> None:
     assert len(batch) == 3
     assert batch.has_visibility.shape == (3,)
     assert batch.mirrored().left.image.shape == (3, 3, *CROP)
+
+
+def taught(raw: RawPair, teacher: Tensor | None = None, confidence: Tensor | None = None) -> RawPair:
+    """The pair with a teacher, by default its own truth in another unit."""
+    assert raw.left.disparity is not None
+    own = 7 - 0.02 * raw.left.disparity if teacher is None else teacher
+    return replace(raw, left=replace(raw.left, teacher=own, confidence=confidence))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        OFF,
+        replace(OFF, flip=1),
+        replace(OFF, zoom=1, zoom_range=(0.1, 0.6)),
+        replace(OFF, zoom=1, zoom_range=(-0.6, -0.1)),
+        replace(OFF, stretch=1, stretch_range=(-0.5, 0.5)),
+        replace(OFF, shift=1, shift_px=3, shift_subpixel=True),
+        replace(OFF, flip=0.5, zoom=1, stretch=1, shift=1, erase=1, color=1),
+    ],
+    ids=["crop", "flip", "enlarge", "shrink", "stretch", "shift", "all"],
+)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_teacher_goes_where_the_truth_goes(settings: Augment, sparse: bool) -> None:
+    for pair in draws(taught(slanted(sparse=sparse)), settings):
+        assert pair.left.teacher is not None
+        assert pair.left.teacher.shape == CROP
+        assert pair.left.teacher.isfinite().all()
+        assert (pair.right.teacher, pair.left.confidence) == (None, None)
+        known = pair.left.known
+        known[:2] = known[-2:] = known[:, :2] = known[:, -2:] = False
+        x, y = (7 - pair.left.teacher[known]).double(), pair.left.disparity[known].double()
+        # Without its own unit, the teacher is the truth up to the width of the crop; sparse points are moved by a half.
+        scale = (x * y).sum() / (x * x).sum()
+        assert (scale * x - y).abs().max() < (1.0 if sparse else 2e-3)
+        assert scale > 10
+
+
+def test_mirrored_pairs_have_no_teacher() -> None:
+    raw = taught(slanted(), confidence=torch.full(SIZE, 0.5))
+    for settings in (replace(OFF, mirror=1), replace(OFF, mirror=1, flip=1, zoom=1)):
+        pair = augment(raw, settings, np.random.default_rng(0), CROP, right_truth=False)
+        assert pair.left.teacher is pair.left.confidence is pair.right.teacher is pair.right.confidence is None
+        whole = draws(raw, settings, 1)[0]
+        assert whole.left.teacher is None
+        assert whole.right.teacher is not None, "it has gone to the other side"
+    right = replace(raw, right=replace(raw.right, confidence=torch.linspace(0, 1, SIZE[1]).expand(SIZE)))
+    mirrored = draws(right, replace(OFF, mirror=1), 1, SIZE)[0].left.confidence
+    assert mirrored is not None
+    torch.testing.assert_close(mirrored, torch.linspace(1, 0, SIZE[1]).expand(SIZE))
+
+
+def test_a_resized_teacher_mixes_no_surfaces_and_keeps_its_gaps() -> None:
+    teacher = torch.full(SIZE, 3.0)
+    teacher[:, 70:] = 5
+    teacher[:30] = torch.nan
+    confidence = torch.zeros(SIZE)
+    confidence[:, 70:] = 0.75
+    for pair in draws(taught(slanted(), teacher, confidence), replace(OFF, zoom=1, zoom_range=(0.3, 0.5)), 8):
+        assert pair.left.teacher is not None
+        assert pair.left.confidence is not None
+        levels = (pair.left.teacher * 1000).round() / 1000
+        assert set(levels[levels.isfinite()].unique().tolist()) <= {3.0, 5.0}
+        assert torch.equal(pair.left.confidence[-1], 0.75 * (levels[-1] == 5))
+    gaps = [pair.left.teacher.isnan().any(-1) for pair in draws(taught(slanted(), teacher), OFF, 8)]  # type: ignore[union-attr]
+    assert any(gap.any() and not gap.all() for gap in gaps)
+
+
+def test_views_with_and_without_a_teacher_share_a_batch() -> None:
+    raw = slanted()
+    plain, with_it = draws(raw, OFF, 1)[0], draws(taught(raw, confidence=torch.full(SIZE, 0.5)), OFF, 1)[0]
+    nobody = TrainingPair.stack([plain, plain])
+    assert nobody.left.teacher is nobody.left.confidence is None
+    assert set(nobody.left.tensors()) == {"image", "disparity", "known", "visible", "has_visibility"}
+    batch = TrainingPair.stack([plain, with_it])
+    assert batch.left.teacher is not None
+    assert batch.left.confidence is not None
+    assert batch.left.teacher[0].isnan().all()
+    assert (batch.left.confidence[0] == 1).all()
+    assert torch.equal(batch.left.teacher[1], with_it.left.teacher)
+    assert batch.right.teacher is None
+    second = batch.to("cpu").split(2)[1]
+    assert_equal(second, TrainingPair.stack([with_it]))

@@ -13,6 +13,7 @@ from depthweave.losses import volume_cross_entropy
 from depthweave.models.families import FAMILIES
 from depthweave.models.stereo.compact import CompactConfig, CompactStereo
 from depthweave.models.stereo.compact.network import CompactPredictions
+from depthweave.models.stereo.igev import IgevConfig, IgevStereo
 from depthweave.models.stereo.raft import RaftConfig, RaftStereo
 from depthweave.training.objective import TRAINEES, LossRecipe, Outcome, Trainee, make_trainee
 from depthweave.training.sample import TrainingView
@@ -301,10 +302,23 @@ def test_recurrent_networks_learn_less_from_hidden_pixels() -> None:
     assert "max_disparity" not in network.asked
 
 
+def test_a_volume_that_starts_a_recurrence_learns_by_itself() -> None:
+    recipe = LossRecipe(start=0.5, sequence=2, gamma=0.8, beta=0, iterations=2)
+    left = view()
+    found = make_trainee("igev", Says([plane(each) for each in (11, 9, 8.5)]), recipe)(left, left.image)
+    assert float(found.terms["start"]) == pytest.approx(0.5 * 2.5, abs=1e-5)  # smooth L1 of 3 px
+    assert float(found.terms["sequence"]) == pytest.approx(2 * (0.8**2 * 1 + 0.8 * 0.5), abs=1e-5)
+    assert float(found.terms["epe"]) == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize("smoothness", [0.0, 0.1])
 @pytest.mark.parametrize(
     ("family", "network"),
-    [("compact", lambda: CompactStereo(CompactConfig.nano())), ("raft", lambda: RaftStereo(RaftConfig.nano()))],
+    [
+        ("compact", lambda: CompactStereo(CompactConfig.nano())),
+        ("raft", lambda: RaftStereo(RaftConfig.nano())),
+        ("igev", lambda: IgevStereo(IgevConfig.nano())),
+    ],
 )
 def test_columns_are_the_terms_of_real_networks(family: str, network: Any, smoothness: float) -> None:
     torch.manual_seed(3)
@@ -326,6 +340,6 @@ def test_every_way_to_train_belongs_to_a_family() -> None:
     assert set(TRAINEES) <= set(FAMILIES)
     assert issubclass(type(make_trainee("defom", Says(None), LossRecipe())), Trainee)
     with pytest.raises(
-        WrongInput, match=r"family 'depth-anything' are not trained here; there are compact, raft, defom\.$"
+        WrongInput, match=r"family 'depth-anything' are not trained here; there are compact, raft, defom, igev\.$"
     ):
         make_trainee("depth-anything", Says(None), LossRecipe())

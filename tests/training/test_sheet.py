@@ -1,5 +1,6 @@
 """Sheets: where each picture stands, and what its colours mean."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +108,14 @@ def test_a_sheet_in_a_file(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="at least one row"):
         write_sheet(tmp_path / "none.png", [])
     assert not (tmp_path / "none.png").exists()
+
+
+def test_a_teacher_has_colours_of_its_own() -> None:
+    shown = row(confidence=True)
+    taught = replace(shown, teacher=torch.where(shown.known, 0.001 * shown.truth - 4, torch.nan))
+    sheet = prediction_sheet([taught, shown])
+    assert sheet.shape[1] == 6 * (SIZE + GAP) - GAP
+    truth, teacher, none = cell(sheet, 1), cell(sheet, 5), cell(sheet, 5, LABEL + SIZE + GAP)
+    assert np.abs(teacher.astype(int) - truth).max() <= 8
+    assert (teacher[:8] == INVALID_GREY).all()
+    assert not none.any()

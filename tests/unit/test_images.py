@@ -240,3 +240,37 @@ def test_wrong_tiles_are_refused() -> None:
             images.split_tiles(20, 20, tile_height=8, tile_width=9, overlap=overlap)
     with pytest.raises(WrongInput, match="uncovered"):
         images.blend_tiles([torch.ones(4, 4)], [images.Tile(0, 4, 0, 4)], height=4, width=5)
+
+
+def test_channels_are_mixed_as_by_a_matrix() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((2, 3, 4, 5), generator=generator)
+    matrix, offsets = np.arange(9.0).reshape(3, 3) / 10, np.array([0.5, 0.0, -0.5])
+    expected = torch.einsum("ij,bjhw->bihw", torch.from_numpy(matrix).float(), image)
+    torch.testing.assert_close(images.mix_channels(image, matrix), expected)
+    shifted = expected + torch.tensor([0.5, 0, -0.5])[:, None, None]
+    torch.testing.assert_close(images.mix_channels(image, matrix, offsets), shifted)
+
+
+def test_chroma_changes_and_luma_stays() -> None:
+    np.testing.assert_allclose(images.chroma_matrix(1, 0), np.eye(3), atol=1e-12)
+    luma = np.array([0.299, 0.587, 0.114])
+    for saturation, hue in ((0.3, 0.5), (2.0, -1.0), (0.0, 0.0)):
+        np.testing.assert_allclose(luma @ images.chroma_matrix(saturation, hue), luma, atol=1e-12)
+    np.testing.assert_allclose(images.chroma_matrix(0, 1), np.ones((3, 1)) * luma, atol=2e-3)
+    there_and_back = images.chroma_matrix(2, 0.7) @ images.chroma_matrix(0.5, -0.7)
+    np.testing.assert_allclose(there_and_back, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (1, 2)])
+def test_blur_keeps_flat_pictures_and_spreads_points(batch: tuple[int, ...]) -> None:
+    point = torch.zeros((*batch, 3, 7, 9))
+    point[..., 3, 4] = 1
+    found = images.gaussian_blur(point, 0.8)
+    weights = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 0.8**2))
+    weights /= weights.sum()
+    expected = torch.zeros(7, 9)
+    expected[1:6, 2:7] = torch.from_numpy(np.outer(weights, weights)).float()
+    torch.testing.assert_close(found, expected.expand_as(point))
+    flat = torch.full((*batch, 1, 3, 4), 0.3)
+    torch.testing.assert_close(images.gaussian_blur(flat, 1), flat)

@@ -416,6 +416,19 @@ class TestLoad:
         assert matcher.facts()["licence"] == "MIT"
         assert depthweave.load("t", device="cpu", iterations=2).matching.config.settings == {"iterations": 2}
 
+    def test_a_network_of_the_users_own_has_what_its_family_shares(
+        self, tiny: Tiny, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cards = [
+            dataclasses.replace(find_model("raft-stereo"), name=name, family="tiny", settings=settings)
+            for name, settings in (("t", {"iterations": 7, "scale": 0.5}), ("u", {"iterations": 9, "scale": 0.5}))
+        ]
+        monkeypatch.setattr(registry, "_CARDS", (*registry._CARDS, *cards))
+        matcher = depthweave.load(folder, device="cpu")
+        assert matcher.resolution.scale == 0.5
+        assert matcher.matching.config.settings == {"iterations": 3}  # the network's own
+        assert depthweave.load(folder, device="cpu", scale=2.0).resolution.scale == 2.0
+
     def test_a_name_of_the_users_own_is_the_model_it_was_made_from(self, tiny: Tiny) -> None:
         tiny.save_pretrained(weights.weights_folder() / "mine", origin={"model": "raft-stereo"})
         matcher = depthweave.load("mine", device="cpu")

@@ -1,24 +1,31 @@
 """Pictures as tensors: conversion, resizing, padding, colour maps, tiles."""
 
-from depthweave.images.color import image_from_tensor, luminance, tensor_from_image
+from depthweave.images.blur import gaussian_blur
+from depthweave.images.color import chroma_matrix, image_from_tensor, luminance, mix_channels, tensor_from_image
 from depthweave.images.colormap import ColorRange, color_range, colorize
 from depthweave.images.pad import Padding, pad_to_multiple, unpad
 from depthweave.images.resize import resize_disparity, resize_image, resize_mask
+from depthweave.images.stereo_view import anaglyph, side_by_side
 from depthweave.images.tiles import Tile, blend_tiles, split_tiles
 
 __all__ = [
     "ColorRange",
     "Padding",
     "Tile",
+    "anaglyph",
     "blend_tiles",
+    "chroma_matrix",
     "color_range",
     "colorize",
+    "gaussian_blur",
     "image_from_tensor",
     "luminance",
+    "mix_channels",
     "pad_to_multiple",
     "resize_disparity",
     "resize_image",
     "resize_mask",
+    "side_by_side",
     "split_tiles",
     "tensor_from_image",
     "unpad",

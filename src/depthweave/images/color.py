@@ -1,12 +1,16 @@
-"""Pixel values: integers of files and floats in [0, 1]."""
+"""Pixel values: integers of files and floats in [0, 1], and mixtures of the three channels."""
+
+import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from torch import Tensor
 
 from depthweave.errors import WrongInput
+
+_YIQ_FROM_RGB = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 def tensor_from_image(image: NDArray[np.generic]) -> Float[Tensor, "3 h w"]:
@@ -44,3 +48,31 @@ def luminance(image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b h w"]:
     red, green, blue = image.unbind(-3)
     # Not a matrix product: its rounding depends on where the memory lies, and equal pictures must match equally.
     return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def chroma_matrix(saturation: float | int, hue_rad: float | int) -> Float64[NDArray[np.float64], "3 3"]:
+    """What changes saturation and hue of R, G, B and leaves luma as it is, for `mix_channels`.
+
+    Args:
+        saturation: factor, 0 = grey.
+        hue_rad: turn in the plane of I and Q (NTSC, 1953).
+    """
+    cosine, sine = saturation * math.cos(hue_rad), saturation * math.sin(hue_rad)
+    chroma = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    matrix: NDArray[np.float64] = np.linalg.inv(_YIQ_FROM_RGB) @ chroma @ _YIQ_FROM_RGB
+    return matrix
+
+
+def mix_channels(
+    image: Float[Tensor, "*b 3 h w"],
+    matrix: Float64[NDArray[np.float64], "3 3"],
+    offsets: Float64[NDArray[np.float64], "3"] | None = None,
+) -> Float[Tensor, "*b 3 h w"]:
+    """Multiply the three channels of every pixel by a matrix, and add offsets; without gradients."""
+    # Not a matrix product: its rounding depends on the number of threads.
+    red, green, blue = image.unbind(-3)
+    mixed = torch.empty_like(image)
+    shifts = [0.0] * 3 if offsets is None else offsets.tolist()
+    for channel, (r, g, b), offset in zip(mixed.unbind(-3), matrix.tolist(), shifts, strict=True):
+        torch.mul(red, r, out=channel).add_(green * g).add_(blue * b).add_(offset)
+    return mixed

@@ -97,7 +97,10 @@ def _from_folder(name: AnyPath, folder: Path, task: Task | None, how: Mapping[st
     label = folder.name if folder in (Path(name), converted_weights(str(name))) else str(name)
     if base is None:
         unstated = "not stated"
-        card = ModelCard(label, kind, found.family, "", str(name), unstated, None, 0, unstated, unstated)
+        settings = _shared_settings(found.family)
+        card = ModelCard(
+            label, kind, found.family, "", str(name), unstated, None, 0, unstated, unstated, settings=settings
+        )
     else:
         card = replace(find_model(base), name=label)
         _announce(card)
@@ -167,6 +170,13 @@ def _revision(folder: Path, found: Description) -> str | None:
         return folder.name
     file, sha256 = found.origin.get("file"), found.origin.get("sha256")
     return None if file is None or sha256 is None else f"{file} sha256:{sha256[:12]}"
+
+
+def _shared_settings(family: str) -> dict[str, Any]:
+    """Settings in which all registered models of a family agree, for a network that is none of them."""
+    found = [card.settings for card in list_models() if card.family == family]
+    common = found[0].items() if found else ()
+    return {name: value for name, value in common if all(other.get(name) == value for other in found)}
 
 
 def _keywords(call: Callable[..., Any]) -> list[str]:

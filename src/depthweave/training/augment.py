@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float32, Float64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from depthweave.errors import WrongInput
-from depthweave.images import resize_disparity
+from depthweave.images import chroma_matrix, gaussian_blur, mix_channels, resize_disparity
 from depthweave.training.sample import RawPair, RawView, TrainingPair, TrainingView
 
 Bounds = tuple[float | int, float | int]
@@ -24,8 +24,9 @@ Bounds = tuple[float | int, float | int]
 SMOOTH_PX = 0.25
 """Resized truth is interpolated where that changes it by less than so many px of the source; it never mixes surfaces
 that are farther apart than twice as much."""
+SMOOTH_SHARE = 0.02
+"""The same for a teacher without unit, as a share of its range in the window."""
 _LUMA = np.array([0.299, 0.587, 0.114])
-_YIQ_FROM_RGB = np.array([_LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 _FLAWS = ("shift", "color", "color_apart", "permute", "grey", "noise", "blur", "erase")
 _PROBABILITIES = ("mirror", "flip", "zoom", "stretch", *_FLAWS)
 
@@ -193,6 +194,10 @@ def _view(view: RawView, place: Place, shift: float, crop: tuple[int, int], spar
         above = math.floor(shift)
         rows = view.cut(place.top + above, place.left, place.height + 1, place.width).image.float()
         image = torch.lerp(rows[:-1], rows[1:], shift - above).round_().to(torch.uint8)
+    teacher, confidence = window.teacher, window.confidence
+    if crop != (place.height, place.width):
+        teacher = None if teacher is None else _teacher_resized(teacher, crop)
+        confidence = None if confidence is None else _nearest(confidence, crop)
     if sparse:
         disparity, known, visible = _scattered(disparity, known, visible, crop)
     elif crop != (place.height, place.width):
@@ -203,7 +208,7 @@ def _view(view: RawView, place: Place, shift: float, crop: tuple[int, int], spar
         known, visible = codes > 0, codes > 1
         disparity = torch.where(near & known, smooth, disparity)
     has_visibility = torch.tensor(view.match is not None, device=image.device)
-    return TrainingView(_resized(image, crop), disparity, known, visible, has_visibility)
+    return TrainingView(_resized(image, crop), disparity, known, visible, has_visibility, teacher, confidence)
 
 
 def _resized(image: UInt8[Tensor, "h w 3"], crop: tuple[int, int]) -> Float32[Tensor, "3 h2 w2"]:
@@ -215,6 +220,16 @@ def _resized(image: UInt8[Tensor, "h w 3"], crop: tuple[int, int]) -> Float32[Te
         values = picture if picture.device.type == "cpu" else picture.float()
         picture = interpolate(values, crop, mode="bilinear", align_corners=False, antialias=shrinks)
     return picture[0].float().contiguous().round_().clamp_(0, 255)
+
+
+def _teacher_resized(teacher: Float32[Tensor, "h w"], crop: tuple[int, int]) -> Float32[Tensor, "h2 w2"]:
+    """Interpolated where that changes it by little of its range in the window, so that it mixes no surfaces."""
+    known = teacher.isfinite()
+    filled = torch.where(known, teacher, 0.0)
+    span = torch.where(known, teacher, -torch.inf).max() - torch.where(known, teacher, torch.inf).min()
+    smooth = interpolate(filled[None, None], crop, mode="bilinear", align_corners=False)[0, 0]
+    nearest = _nearest(teacher, crop)
+    return torch.where((smooth - nearest).abs() <= SMOOTH_SHARE * span, smooth, nearest)
 
 
 def _nearest(values: Tensor, crop: tuple[int, int]) -> Tensor:
@@ -307,7 +322,7 @@ def _photographed(pair: TrainingPair, settings: Augment, rng: np.random.Generato
         ]
     if rng.random() < settings.blur:
         side = int(rng.integers(2))
-        pictures[side] = _blurred(pictures[side], float(rng.uniform(*settings.blur_px)))
+        pictures[side] = gaussian_blur(pictures[side], float(rng.uniform(*settings.blur_px)))
     if rng.random() < settings.noise:
         device = pictures[0].device
         generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
@@ -328,12 +343,10 @@ def _drawn_colors(settings: Augment, rng: np.random.Generator) -> _Colors:
     brightness, contrast = (
         float(rng.uniform(1 - change, 1 + change)) for change in (settings.brightness, settings.contrast)
     )
-    saturation = rng.uniform(*settings.saturation)
+    saturation = float(rng.uniform(*settings.saturation))
     turn = math.radians(rng.uniform(-settings.hue_deg, settings.hue_deg))
     gamma = float(np.exp(rng.uniform(*np.log(settings.gamma))))
-    cosine, sine = saturation * math.cos(turn), saturation * math.sin(turn)
-    chroma = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
-    return _Colors(gamma, contrast, brightness * np.linalg.inv(_YIQ_FROM_RGB) @ chroma @ _YIQ_FROM_RGB)
+    return _Colors(gamma, contrast, brightness * chroma_matrix(saturation, turn))
 
 
 def _recolored(
@@ -345,23 +358,5 @@ def _recolored(
         codes = image.to(torch.int32).flatten()
         image = torch.from_numpy(table.astype(np.float32)).to(image.device).index_select(0, codes).view_as(image)
         grey = 255 * (grey / 255) ** colors.gamma
-    rows = (colors.contrast * after @ colors.matrix).tolist()
-    offsets = ((1 - colors.contrast) * grey * after @ colors.matrix.sum(1)).tolist()
-    # Not a matrix product: its rounding depends on the number of threads.
-    red, green, blue = image.unbind(0)
-    changed = torch.empty_like(image)
-    for channel, (r, g, b), offset in zip(changed, rows, offsets, strict=True):
-        torch.mul(red, r, out=channel).add_(green * g).add_(blue * b).add_(offset)
-    return changed.clamp_(0, 255)
-
-
-def _blurred(image: Float32[Tensor, "3 h w"], sigma_px: float) -> Float32[Tensor, "3 h w"]:
-    """Gaussian blur with five taps."""
-    taps = np.exp(-(np.arange(3) ** 2) / (2 * sigma_px**2))
-    middle, near, far = (taps / (2 * taps.sum() - taps[0])).tolist()
-    for axis in (-2, -1):
-        size = image.shape[axis]
-        wide = pad(image, (2, 2, 0, 0) if axis == -1 else (0, 0, 2, 2), mode="replicate")
-        a, b, c, d, e = (wide.narrow(axis, start, size) for start in range(5))
-        image = middle * c + near * (b + d) + far * (a + e)
-    return image
+    offsets = (1 - colors.contrast) * grey * after @ colors.matrix.sum(1)
+    return mix_channels(image, colors.contrast * after @ colors.matrix, offsets).clamp_(0, 255)

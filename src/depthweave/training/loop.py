@@ -14,6 +14,7 @@ from depthweave.errors import MissingLibrary, NotFinite, WrongInput
 from depthweave.training import checkpoint as checkpoints
 from depthweave.training.average import Average
 from depthweave.training.checkpoint import Checkpoint
+from depthweave.training.distill import Distillation
 from depthweave.training.logs import Logs
 from depthweave.training.mixture import Mixture, batches
 from depthweave.training.objective import Outcome, make_trainee
@@ -80,7 +81,8 @@ class _Run:
         self.unlogged: list[dict[str, float]] = [] if last is None else list(last.more.get("unlogged", ()))
         if last is not None:
             self.network.load_state_dict(last.network)
-        trainee = make_trainee(recipe.model.family, self.network, recipe.loss).train()
+        distillation = Distillation(recipe.distill, steps=recipe.run.steps, seed=recipe.run.seed)
+        trainee = make_trainee(recipe.model.family, self.network, recipe.loss, distillation).train()
         self.columns = trainee.columns
         self.parameters = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
         optimizer = _optimizer(self.parameters, recipe)
@@ -152,7 +154,7 @@ class _Run:
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.trainee):
-                outcome = self.trainee(part.left, part.right_image)
+                outcome = self.trainee(part.left, part.right_image, self.step)
                 self._require_finite(outcome.loss, "loss", batch)
                 self.accelerator.backward(outcome.loss / len(parts))
             outcomes.append(outcome)
@@ -204,7 +206,8 @@ class _Run:
             return
         place = self.folder / f"not-finite-step-{self.step:06d}-{self.accelerator.process_index}"
         place.mkdir(parents=True, exist_ok=True)
-        tensors = {f"{side}.{name}": value for side, view in vars(batch).items() for name, value in vars(view).items()}
+        views = {"left": batch.left, "right": batch.right}
+        tensors = {f"{side}.{name}": value for side, view in views.items() for name, value in view.tensors().items()}
         for name, content in (("batch", tensors), ("network", self.network.state_dict())):
             with io.atomic_path(place / f"{name}.safetensors") as temporary:
                 save_file({key: tensor.detach().cpu().contiguous() for key, tensor in content.items()}, temporary)
@@ -279,6 +282,7 @@ def _sheet_rows(batch: TrainingPair, outcome: Outcome) -> list[SheetRow]:
             left.known[number],
             outcome.disparity[number],
             None if outcome.confidence is None else outcome.confidence[number],
+            None if left.teacher is None else left.teacher[number],
         )
         for number in range(min(_SHEET_ROWS, len(outcome.disparity)))
     ]

@@ -21,6 +21,7 @@ from depthweave.losses import (
     volume_cross_entropy,
 )
 from depthweave.models.stereo.compact.network import FACTOR, CompactPredictions
+from depthweave.training.distill import NO_DISTILLATION, Distillation
 from depthweave.training.sample import TrainingView
 from depthweave.training.tables import Bounds, Table
 
@@ -34,7 +35,9 @@ class LossRecipe(Table):
     iterations: Annotated[int, "Steps of the network.", Bounds(1)] = 2
     volume: Annotated[float | int, "Of the compact matcher: cross-entropy on the scores.", Bounds(0)] = 0.5
     width: Annotated[float | int, "Decay of its target around the truth, px of 1/4.", Bounds(0.01)] = 0.5
-    start: Annotated[float | int, "Of the compact matcher: the disparity drawn from the scores.", Bounds(0)] = 0.5
+    start: Annotated[
+        float | int, "Of the compact matcher and IGEV-Stereo: the disparity drawn from the volume.", Bounds(0)
+    ] = 0.5
     sequence: Annotated[float | int, "The disparities after every step, as px of the picture.", Bounds(0)] = 0.3
     gamma: Annotated[
         float | int,
@@ -71,35 +74,41 @@ class Trainee(nn.Module):
     Args:
         network: has `predictions(left, right, **settings)`.
         recipe: of the loss.
+        distillation: what the teachers of views add to it.
     """
 
     parts: ClassVar[tuple[str, ...]]
     """Names of the terms of `compare`."""
 
-    def __init__(self, network: nn.Module, recipe: LossRecipe) -> None:
+    def __init__(self, network: nn.Module, recipe: LossRecipe, distillation: Distillation = NO_DISTILLATION) -> None:
         super().__init__()
         self.network = network
         self.recipe = recipe
+        self.distillation = distillation
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of all terms of an outcome, in their order."""
-        return (*self.parts, *(("smoothness",) if self.recipe.smoothness else ()), "epe", "bad-2.0")
+        smoothness = ("smoothness",) if self.recipe.smoothness else ()
+        return (*self.parts, *smoothness, *self.distillation.parts, "epe", "bad-2.0")
 
-    def forward(self, left: TrainingView, right_image: Float[Tensor, "b 3 h w"]) -> Outcome:
+    def forward(self, left: TrainingView, right_image: Float[Tensor, "b 3 h w"], step: int = 0) -> Outcome:
         """Run the network and compare.
 
         Args:
-            left: pictures from 0 to 255 with truth.
+            left: pictures from 0 to 255 with truth. Their confidence weighs every term that compares with the truth.
             right_image: from 0 to 255.
+            step: updates of the weights before this one.
         """
         recipe = self.recipe
         reached = left.known & (left.disparity >= 0) & (left.disparity < recipe.max_disparity - FACTOR)
-        weights = reached * torch.where(left.visible, 1.0, recipe.hidden)
-        terms, disparity, confidence = self.compare(left, right_image, reached, weights)
+        trusted = reached if left.confidence is None else reached * left.confidence
+        weights = trusted * torch.where(left.visible, 1.0, recipe.hidden)
+        terms, disparity, confidence = self.compare(left, right_image, trusted, weights)
         if recipe.smoothness:
             bent = edge_aware_smoothness(disparity, left.image / 255, order=2, beta=10.0)
             terms["smoothness"] = recipe.smoothness * bent.mean()
+        terms |= self.distillation.terms(disparity, left, step)
         loss = torch.stack(list(terms.values())).sum()
         with torch.no_grad():
             error = (disparity - left.disparity).abs()
@@ -109,9 +118,15 @@ class Trainee(nn.Module):
         return Outcome(loss, terms, disparity.detach(), confidence)
 
     def compare(
-        self, left: TrainingView, right_image: Tensor, reached: Tensor, weights: Tensor
+        self, left: TrainingView, right_image: Tensor, trusted: Tensor, weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
-        """Weighted terms, the last disparity (b, h, w) in px, and the confidence if there is one."""
+        """Weighted terms, the last disparity (b, h, w) in px, and the confidence if there is one.
+
+        Args:
+            left, right_image: as of `forward`.
+            trusted: (b, h, w), what the truth counts: 0 where it is not known or not searched.
+            weights: the same, less where the right view does not see the point.
+        """
         raise NotImplementedError
 
 
@@ -121,7 +136,7 @@ class VolumeTrainee(Trainee):
     parts = ("volume", "start", "sequence", "rating")
 
     def compare(
-        self, left: TrainingView, right_image: Tensor, reached: Tensor, weights: Tensor
+        self, left: TrainingView, right_image: Tensor, trusted: Tensor, weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         """See `Trainee.compare`."""
         recipe = self.recipe
@@ -147,8 +162,8 @@ class VolumeTrainee(Trainee):
         right = ((disparity.detach() - truth).abs() < recipe.right_px).float()
         certain = F.binary_cross_entropy_with_logits(found.ratings[:, 0], right, reduction="none")
         seen = F.binary_cross_entropy_with_logits(found.ratings[:, 1], left.visible.float(), reduction="none")
-        told = reached & left.has_visibility[:, None, None]
-        terms["rating"] = recipe.rating * (masked_mean(certain, reached) + masked_mean(seen, told))
+        told = trusted * left.has_visibility[:, None, None]
+        terms["rating"] = recipe.rating * (masked_mean(certain, trusted) + masked_mean(seen, told))
         return terms, disparity, torch.sigmoid(found.ratings[:, 0].detach())
 
 
@@ -158,29 +173,57 @@ class SequenceTrainee(Trainee):
     parts = ("sequence",)
 
     def compare(
-        self, left: TrainingView, right_image: Tensor, reached: Tensor, weights: Tensor
+        self, left: TrainingView, right_image: Tensor, trusted: Tensor, weights: Tensor
     ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
         """See `Trainee.compare`."""
-        recipe = self.recipe
+        answers = self._answers(left, right_image)
+        return {"sequence": self._sequence(answers, left, weights)}, answers[-1], None
+
+    def _answers(self, left: TrainingView, right_image: Tensor) -> list[Tensor]:
         found: list[Tensor] = self.network.predictions(  # type: ignore[operator]
-            left.image, right_image, iterations=recipe.iterations
+            left.image, right_image, iterations=self.recipe.iterations
         )
-        answers = [answer[:, 0] for answer in found]
+        return [answer[:, 0] for answer in found]
+
+    def _sequence(self, answers: list[Tensor], left: TrainingView, weights: Tensor) -> Tensor:
+        recipe = self.recipe
         gamma = recipe.gamma or defom_gamma(len(answers))
         penalty: Any = partial(smooth_l1, beta=recipe.beta, largest=recipe.largest) if recipe.beta else "l1"
         loss = sequence_loss(answers, left.disparity, gamma=gamma, penalty=penalty)
-        return {"sequence": recipe.sequence * masked_mean(loss, weights)}, answers[-1], None
+        return recipe.sequence * masked_mean(loss, weights)
 
 
-TRAINEES: Mapping[str, Callable[[nn.Module, LossRecipe], Trainee]] = {
+class StartedSequenceTrainee(SequenceTrainee):
+    """Recurrent matchers that start from a volume's disparity, which counts by itself (Xu et al., IGEV-Stereo, CVPR 2023)."""
+
+    parts = ("start", "sequence")
+
+    def compare(
+        self, left: TrainingView, right_image: Tensor, trusted: Tensor, weights: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor, Tensor | None]:
+        """See `Trainee.compare`."""
+        recipe = self.recipe
+        start, *answers = self._answers(left, right_image)
+        error = smooth_l1(start, left.disparity, beta=1.0, largest=recipe.largest)
+        terms = {
+            "start": recipe.start * masked_mean(error, weights),
+            "sequence": self._sequence(answers, left, weights),
+        }
+        return terms, answers[-1], None
+
+
+TRAINEES: Mapping[str, Callable[[nn.Module, LossRecipe, Distillation], Trainee]] = {
     "compact": VolumeTrainee,
     "raft": SequenceTrainee,
     "defom": SequenceTrainee,
+    "igev": StartedSequenceTrainee,
 }
 """How each family is trained."""
 
 
-def make_trainee(family: str, network: nn.Module, recipe: LossRecipe) -> Trainee:
+def make_trainee(
+    family: str, network: nn.Module, recipe: LossRecipe, distillation: Distillation = NO_DISTILLATION
+) -> Trainee:
     """A network of that family with its loss.
 
     Raises:
@@ -188,7 +231,7 @@ def make_trainee(family: str, network: nn.Module, recipe: LossRecipe) -> Trainee
     """
     if family not in TRAINEES:
         raise WrongInput(f"networks of the family '{family}' are not trained here; there are {', '.join(TRAINEES)}.")
-    return TRAINEES[family](network, recipe)
+    return TRAINEES[family](network, recipe, distillation)
 
 
 def _every(values: Float[Tensor, "b h w"], factor: int) -> Float[Tensor, "b h2 w2"]:

@@ -13,6 +13,7 @@ from depthweave.errors import UnknownModel, WrongFile, WrongInput
 from depthweave.metrics import disparity_metric
 from depthweave.models.families import find_family
 from depthweave.training.augment import Augment
+from depthweave.training.distill import DistillRecipe
 from depthweave.training.objective import LossRecipe
 from depthweave.training.tables import Bounds, Table, as_tables, flat, read_table, set_value, write_toml
 
@@ -69,6 +70,10 @@ class SourceRecipe(Table):
         Bounds(1),
     ] = None
     sparse: Annotated[bool | None, "Of benchmarks: truth is single points; what is known of each if left out."] = None
+    teacher: Annotated[
+        str,
+        "Of benchmarks, for [distill]: folder with a monocular map of each left picture, named by the pair's key.",
+    ] = ""
     options: Annotated[
         Mapping[str, Any],
         'Of a benchmark\'s reader, such as { split = "training" }; of prerendered { recipe = "worlds.toml" }.',
@@ -77,6 +82,8 @@ class SourceRecipe(Table):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_one_of("kind", self.kind, SOURCE_KINDS)
+        if self.teacher and self.kind not in BENCHMARKS:
+            raise WrongInput(f"teacher is '{self.teacher}', but pairs of '{self.kind}' have no names to find maps by.")
         if not self.path and self.kind != "worlds":
             raise WrongInput(f"path is empty; name the folder of the source '{self.kind}'.")
 
@@ -193,6 +200,9 @@ class TrainingRecipe(Table):
     data: Annotated[DataRecipe, "What is read."] = field(default_factory=DataRecipe)
     augment: Annotated[Augment, "How samples are varied."] = field(default_factory=Augment)
     loss: Annotated[LossRecipe, "What is made small."] = field(default_factory=LossRecipe)
+    distill: Annotated[DistillRecipe, "What the teachers of sources add to the loss."] = field(
+        default_factory=DistillRecipe
+    )
     optimizer: Annotated[OptimizerRecipe, "How weights change."] = field(default_factory=OptimizerRecipe)
     schedule: Annotated[ScheduleRecipe, "How the learning rate changes; shares are of optimizer.lr."] = field(
         default_factory=ScheduleRecipe
@@ -207,6 +217,8 @@ class TrainingRecipe(Table):
                 f"[data] batch is {self.data.batch} and cannot be taken in {self.run.accumulate} equal parts; "
                 "change it or [run] accumulate."
             )
+        if self.distill.is_on and not any(source.teacher for source in self.data.sources):
+            raise WrongInput("[distill] has a weight above 0, but no source names a teacher; add one, or take it back.")
         names = [each.name for each in self.validation]
         if len(set(names)) < len(names):
             raise WrongInput(f"[[validation]] has a name twice among {', '.join(names)}; give each its own.")

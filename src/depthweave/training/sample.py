@@ -14,6 +14,8 @@ STEPS_PER_PX = 128
 """Steps of disparities that are stored as whole numbers."""
 UNKNOWN_STEPS = 65535
 """Stored in place of a disparity that is not known."""
+_ABSENT = {"teacher": float("nan"), "confidence": 1.0}
+"""What views that lack a map get in a batch where others have one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +28,16 @@ class RawView:
             = no truth.
         known: where the disparity is true; None = everywhere (steps say it themselves).
         match: codes of `worlds.Match` of the pixel in the other view; None = nobody says.
+        teacher: inverse depth of a monocular model, of any scale and shift, NaN where not known; None = no teacher.
+        confidence: of the truth, in [0, 1]; None = 1.
     """
 
     image: UInt8[Tensor, "h w 3"]
     disparity: Float32[Tensor, "h w"] | UInt16[Tensor, "h w"] | None = None
     known: Bool[Tensor, "h w"] | None = None
     match: UInt8[Tensor, "h w"] | None = None
+    teacher: Float32[Tensor, "h w"] | None = None
+    confidence: Float32[Tensor, "h w"] | None = None
 
     @classmethod
     def rendered(cls, view: View) -> "RawView":
@@ -42,10 +48,8 @@ class RawView:
     def cut(self, top: int, left: int, height: int, width: int) -> "RawView":
         """A window on the view, in px."""
         window = (slice(top, top + height), slice(left, left + width))
-        disparity, known, match = (
-            None if values is None else values[window] for values in (self.disparity, self.known, self.match)
-        )
-        return RawView(self.image[window], disparity, known, match)
+        maps = (self.disparity, self.known, self.match, self.teacher, self.confidence)
+        return RawView(self.image[window], *(None if values is None else values[window] for values in maps))
 
     def truth(self) -> tuple[Float32[Tensor, "h w"], Bool[Tensor, "h w"], Bool[Tensor, "h w"]]:
         """Disparity in px, where it is known, and where the other view sees the point.
@@ -95,6 +99,9 @@ class TrainingView:
         known: the disparity is true there.
         visible: the other view sees the point, inside `known`; all of it where nobody says.
         has_visibility: whether somebody says.
+        teacher: inverse depth of a monocular model, of any scale and shift in each view, NaN where not known; None = no
+            view has a teacher.
+        confidence: of the truth, in [0, 1]; None = 1.
     """
 
     image: Float[Tensor, "*b 3 h w"]
@@ -102,14 +109,21 @@ class TrainingView:
     known: Bool[Tensor, "*b h w"]
     visible: Bool[Tensor, "*b h w"]
     has_visibility: Bool[Tensor, "*b"]
+    teacher: Float[Tensor, "*b h w"] | None = None
+    confidence: Float[Tensor, "*b h w"] | None = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def to(self, device: torch.device | str) -> "TrainingView":
         """The same on another device."""
-        return TrainingView(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return TrainingView(**{name: tensor.to(device) for name, tensor in self.tensors().items()})
 
     def slice(self, first: int, end: int) -> "TrainingView":
         """Some of many views."""
-        return TrainingView(*(getattr(self, field.name)[first:end] for field in fields(self)))
+        return TrainingView(**{name: tensor[first:end] for name, tensor in self.tensors().items()})
 
     def flipped(self, axis: int) -> "TrainingView":
         """Mirrored: axis -1 swaps left and right, axis -2 top and bottom. Its disparity keeps its sign."""
@@ -119,12 +133,26 @@ class TrainingView:
             disparity=self.disparity.flip(axis),
             known=self.known.flip(axis),
             visible=self.visible.flip(axis),
+            teacher=None if self.teacher is None else self.teacher.flip(axis),
+            confidence=None if self.confidence is None else self.confidence.flip(axis),
         )
 
     @classmethod
     def stack(cls, views: Sequence["TrainingView"]) -> "TrainingView":
-        """Views of one size with a new leading dimension."""
-        return cls(*(torch.stack([getattr(view, field.name) for view in views]) for field in fields(cls)))
+        """Views of one size with a new leading dimension. Beside views with a teacher others get one of NaN."""
+        found = [view.tensors() for view in views]
+        names = [field.name for field in fields(cls) if any(field.name in tensors for tensors in found)]
+        return cls(
+            **{
+                name: torch.stack(
+                    [
+                        tensors[name] if name in tensors else torch.full_like(tensors["disparity"], _ABSENT[name])
+                        for tensors in found
+                    ]
+                )
+                for name in names
+            }
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +183,7 @@ class TrainingPair:
     def mirrored(self) -> "TrainingPair":
         """The pair in a mirror: left and right change places, and both are flipped, so that disparities stay positive.
 
-        The truth is that of the right view; where it has none, nothing is known.
+        The truth is that of the right view; where it has none, nothing is known. So is the teacher.
         """
         return TrainingPair(self.right.flipped(-1), self.left.flipped(-1))
 

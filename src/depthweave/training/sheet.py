@@ -28,6 +28,7 @@ class SheetRow:
         known: where the truth is known.
         prediction: disparity in px.
         confidence: in [0, 1], where the network gives one.
+        teacher: inverse depth without unit, NaN where not known, where the pair has one.
     """
 
     name: str
@@ -36,14 +37,15 @@ class SheetRow:
     known: Bool[Tensor, "h w"]
     prediction: Float[Tensor, "h w"]
     confidence: Float[Tensor, "h w"] | None = None
+    teacher: Float[Tensor, "h w"] | None = None
 
 
 def prediction_sheet(rows: Sequence[SheetRow], *, width: int = 320, error_px: float | int = 4.0) -> NDArray[np.uint8]:
-    """One picture of rows: left picture, truth, prediction, error, and confidence where a row has one.
+    """One picture of rows: left picture, truth, prediction, error, and confidence and teacher where a row has them.
 
     Truth and prediction of a row share their colours, turbo from 2 to 98 % of the known truth (of the prediction where
-    nothing is known). Errors go from black to white at `error_px`, confidence from dark to bright; what is not known or
-    not finite is grey.
+    nothing is known); a teacher, which has no unit, has a range of its own. Errors go from black to white at
+    `error_px`, confidence from dark to bright; what is not known or not finite is grey.
 
     Args:
         rows: what to show.
@@ -58,8 +60,8 @@ def prediction_sheet(rows: Sequence[SheetRow], *, width: int = 320, error_px: fl
     """
     if not rows:
         raise WrongInput("a sheet needs at least one row.")
-    columns = 5 if any(row.confidence is not None for row in rows) else 4
     shown = [[_labelled(label, picture, width) for label, picture in _cells(row, error_px)] for row in rows]
+    columns = max(map(len, shown))
     wide = max(cell.shape[1] for cells in shown for cell in cells) + _GAP_PX
     heights = [cells[0].shape[0] + _GAP_PX for cells in shown]
     sheet = np.zeros((sum(heights) - _GAP_PX, columns * wide - _GAP_PX, 3), np.uint8)
@@ -109,6 +111,9 @@ def _cells(row: SheetRow, error_px: float | int) -> list[tuple[str, NDArray[np.u
         inside = torch.isfinite(row.confidence)
         scale = images.ColorRange(0.0, 1.0)
         cells.append(("confidence, 0 to 1", images.colorize(row.confidence, inside, scale, name="viridis")))
+    if row.teacher is not None:
+        inside = torch.isfinite(row.teacher)
+        cells.append(("teacher", images.colorize(row.teacher, inside, images.color_range(row.teacher, inside))))
     return cells
 
 

@@ -1,17 +1,21 @@
 """Where training pairs come from: folders of rendered pairs, worlds rendered on the way, benchmarks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32
+from torch import Tensor
 
-from depthweave import images
+from depthweave import images, io
 from depthweave.data import BENCHMARKS, StereoItem, open_benchmark
 from depthweave.errors import WrongFile, WrongInput
 from depthweave.training.prerendered import Prerendered
 from depthweave.training.sample import RawPair, RawView
+from depthweave.training.teacher import find_map, read_map
 from depthweave.worlds import Match, PairBatch, Recipe, Scene, Worlds
 
 SPARSE_BENCHMARKS = ("kitti-2012", "kitti-2015")
@@ -123,14 +127,24 @@ class BenchmarkSource:
         root: its folder.
         sparse: whether the truth is single points; None = as is known of the benchmark.
         options: of its reader, such as `{"split": "training"}`.
+        teacher: folder with a monocular map for every left picture, see `teacher.find_map`; None = no teacher.
+
+    Confidences of truth in the layout of the `folder` reader, `confidence/<key>.png` with 255 for 1, are taken where
+    they are there.
 
     Raises:
         UnknownBenchmark, WrongInput: as `open_benchmark`.
-        WrongFile: as `open_benchmark`, or no pair has truth.
+        WrongFile: as `open_benchmark`, no pair has truth, or a pair has no map of the teacher.
     """
 
     def __init__(
-        self, benchmark: str, root: str | Path, *, sparse: bool | None = None, options: dict[str, Any] | None = None
+        self,
+        benchmark: str,
+        root: str | Path,
+        *,
+        sparse: bool | None = None,
+        options: dict[str, Any] | None = None,
+        teacher: str | Path | None = None,
     ) -> None:
         self.benchmark = benchmark
         self.sparse = benchmark in SPARSE_BENCHMARKS if sparse is None else sparse
@@ -143,6 +157,7 @@ class BenchmarkSource:
                 f"{root} has pairs of {benchmark} but no truth to learn from; add it or take another split."
             )
         self._root = Path(root)
+        self._teachers = None if teacher is None else [find_map(teacher, item.key) for item in self.items]
 
     @property
     def name(self) -> str:
@@ -157,7 +172,7 @@ class BenchmarkSource:
         return int(rng.integers(len(self.items)))
 
     def raw(self, index: int) -> RawPair:
-        """Pictures, and all truth that the benchmark has of both views."""
+        """Pictures, all truth that the benchmark has of both views, and what a teacher says of the left one."""
         item = self.items[index]
         pair, truth = item.read_pair(), item.read_truth()
         left, right = (torch.from_numpy(images.image_from_tensor(image)) for image in (pair.left, pair.right))
@@ -174,17 +189,43 @@ class BenchmarkSource:
         right_view = RawView(right)
         if truth.right_disparity is not None:
             right_view = RawView(right, truth.right_disparity.float(), truth.right_valid)
-        left_view = RawView(left, truth.disparity.float(), truth.valid, match)
+        size = (left.shape[0], left.shape[1])
+        confidence = self._confidence(item, size)
+        if confidence is not None and truth.right_disparity is not None and truth.right_valid is not None:
+            seen = _seen_from_right(confidence, truth.right_disparity, truth.right_valid)
+            right_view = replace(right_view, confidence=seen)
+        teacher = None if self._teachers is None else read_map(self._teachers[index], size)
+        left_view = RawView(left, truth.disparity.float(), truth.valid, match, teacher, confidence)
         return RawPair(left_view, right_view, self.sparse)
 
+    def _confidence(self, item: StereoItem, size: tuple[int, int]) -> Float32[Tensor, "h w"] | None:
+        path = self._root / "confidence" / f"{item.key}.png"
+        if self.benchmark != "folder" or not path.is_file():
+            return None
+        codes = io.read_image(path)
+        if codes.dtype != np.uint8 or codes.shape != size:
+            raise WrongFile(f"{path} is no grey picture of 8 bit and {size[1]}x{size[0]} px; write it again.")
+        return torch.from_numpy(codes).float() / 255
+
     def facts(self) -> dict[str, Any]:
-        """The benchmark, its options and how many pairs."""
+        """The benchmark, its options, how many pairs, and whether they have a teacher."""
         return {
             "kind": self.benchmark,
             "options": self.options,
             "pairs": len(self.items),
             "sparse": self.sparse,
+            **({} if self._teachers is None else {"teacher": True}),
         }
+
+
+def _seen_from_right(
+    confidence: Float32[Tensor, "h w"], right_disparity: Float[Tensor, "h w"], right_valid: Bool[Tensor, "h w"]
+) -> Float32[Tensor, "h w"]:
+    """The confidence of the left pixel that shows the same point; 0 where there is none."""
+    width = confidence.shape[1]
+    x = torch.where(right_valid, torch.arange(width) + right_disparity, -1.0).round()
+    inside = (x >= 0) & (x < width)
+    return torch.where(inside, confidence.gather(1, x.long().clamp(0, width - 1)), 0.0)
 
 
 def open_source(
@@ -196,6 +237,7 @@ def open_source(
     count: int | None = None,
     sparse: bool | None = None,
     options: dict[str, Any] | None = None,
+    teacher: str | Path | None = None,
 ) -> Source:
     """A source by the name of its kind.
 
@@ -207,6 +249,7 @@ def open_source(
         count: of a prerendered folder: use the first so many pairs.
         sparse: of a benchmark: whether its truth is single points.
         options: of a benchmark's reader.
+        teacher: of a benchmark: folder of monocular maps.
 
     Raises:
         WrongInput: no such kind.
@@ -218,5 +261,5 @@ def open_source(
         recipe = Recipe.read(path) if str(path) not in ("", ".") else Recipe()
         return WorldsSource(Worlds(recipe, seed=seed, height=size[0], width=size[1]))
     if kind in BENCHMARKS:
-        return BenchmarkSource(kind, path, sparse=sparse, options=options)
+        return BenchmarkSource(kind, path, sparse=sparse, options=options, teacher=teacher)
     raise WrongInput(f"there is no source of kind {kind!r}; take prerendered, worlds, {', '.join(BENCHMARKS)}.")

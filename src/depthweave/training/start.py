@@ -75,6 +75,7 @@ def open_sources(recipes: Sequence[SourceRecipe], *, show_progress: bool | None 
             count=each.count,
             sparse=each.sparse,
             options=dict(each.options),
+            teacher=each.teacher or None,
         )
         for each in recipes
     ]
