@@ -170,7 +170,7 @@ class VolumeTrainee(Trainee):
 class SequenceTrainee(Trainee):
     """Recurrent matchers: the disparity after every iteration (Lipson et al., RAFT-Stereo, 3DV 2021, equation 7)."""
 
-    parts = ("sequence",)
+    parts: ClassVar[tuple[str, ...]] = ("sequence",)
 
     def compare(
         self, left: TrainingView, right_image: Tensor, trusted: Tensor, weights: Tensor
@@ -194,9 +194,9 @@ class SequenceTrainee(Trainee):
 
 
 class StartedSequenceTrainee(SequenceTrainee):
-    """Recurrent matchers that start from a volume's disparity, which counts by itself (Xu et al., IGEV-Stereo, CVPR 2023)."""
+    """Recurrent matchers whose start, a volume's disparity, counts by itself (Xu et al., IGEV-Stereo, CVPR 2023)."""
 
-    parts = ("start", "sequence")
+    parts: ClassVar[tuple[str, ...]] = ("start", "sequence")
 
     def compare(
         self, left: TrainingView, right_image: Tensor, trusted: Tensor, weights: Tensor
