@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from depthweave.pipelines.load import load
     from depthweave.pipelines.mono import MonoEstimator
     from depthweave.pipelines.stereo import StereoMatcher
+    from depthweave.pipelines.synthesize import SynthesizedPair, synthesize
     from depthweave.types import (
         Camera,
         Clip,
@@ -48,11 +49,13 @@ _HOME = {
     "Scale": "types",
     "StereoMatcher": "pipelines.stereo",
     "StereoPair": "types",
+    "SynthesizedPair": "pipelines.synthesize",
     "UnknownModel": "errors",
     "WrongFile": "errors",
     "WrongInput": "errors",
     "load": "pipelines.load",
     "list_models": "models.registry",
+    "synthesize": "pipelines.synthesize",
 }
 
 __all__ = [
@@ -72,11 +75,13 @@ __all__ = [
     "Scale",
     "StereoMatcher",
     "StereoPair",
+    "SynthesizedPair",
     "UnknownModel",
     "WrongFile",
     "WrongInput",
     "list_models",
     "load",
+    "synthesize",
 ]
 
 

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from depthweave.errors import NotWritable, WrongFile, WrongInput
-from depthweave.io import read_manifest, write_manifest
+from depthweave.errors import DifferentConfiguration, NotWritable, WrongFile, WrongInput
+from depthweave.io import claim_folder, read_manifest, write_manifest
 
 
 def test_round_trip_with_versions(tmp_path: Path) -> None:
@@ -79,3 +79,25 @@ def test_absent(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotWritable, match="cannot be written"):
         write_manifest(tmp_path / "file", {})
+
+
+def test_a_manifest_of_its_own_name(tmp_path: Path) -> None:
+    file = write_manifest(tmp_path, {"a": 1}, name="b.json")
+    assert file == tmp_path / "b.json"
+    assert read_manifest(tmp_path, name="b.json")["a"] == 1
+    with pytest.raises(WrongFile, match=r"has no result\.json"):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_is_claimed_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert claim_folder(folder, {"sides": (1, 2), "place": Path("a"), "none": None})["sides"] == [1, 2]
+    write_manifest(folder, {**read_manifest(folder), "more": 3})
+    assert claim_folder(folder, {"sides": [1, 2], "place": "a"})["more"] == 3
+    with pytest.raises(
+        DifferentConfiguration, match=r"run holds .*: sides \[1, 2\] \(asked for: \[2, 1\]\), new None \(asked for: 0\)"
+    ):
+        claim_folder(folder, {"sides": [2, 1], "place": "a", "new": 0})
+    (folder / "result.json").write_text('{"format": "other"}')
+    with pytest.raises(WrongFile, match="not written by depthweave"):
+        claim_folder(folder, {})

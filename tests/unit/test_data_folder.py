@@ -106,6 +106,48 @@ def test_truth_of_the_right_picture(tmp_path: Path, left: str, truth: str, mask:
     np.testing.assert_array_equal(found.regions["visible"].numpy(), known)
 
 
+@pytest.mark.parametrize("own_folder", [False, True])
+@pytest.mark.parametrize(("left_suffix", "right_suffix"), [(".png", ".png"), (".png", ".pfm"), (".pfm", ".png")])
+def test_png_truth_has_visibility_and_a_right_picture_too(
+    tmp_path: Path, own_folder: bool, left_suffix: str, right_suffix: str
+) -> None:
+    def place(what: str, suffix: str) -> Path:
+        return tmp_path / "a" / f"{what}{suffix}" if own_folder else tmp_path / what / f"a{suffix}"
+
+    def write(path: Path, value: float, known: np.ndarray) -> None:
+        path.parent.mkdir(exist_ok=True)
+        (io.write_kitti_png if path.suffix == ".png" else io.write_pfm)(path, disparity(value), known)
+
+    known = np.arange(320).reshape(16, 20) % 7 != 0
+    for side in ("left", "right"):
+        picture(place(side, ".png"))
+    write(place("disparity", left_suffix), 2.5, known)
+    write(place("disparity_right", right_suffix), 3.5, ~known)
+    place("mask0nocc", ".png").parent.mkdir(exist_ok=True)
+    io.write_image(place("mask0nocc", ".png"), np.where(np.arange(320).reshape(16, 20) % 3, 255, 128).astype(np.uint8))
+    (item,) = open_benchmark("folder", tmp_path)
+    found = item.read_truth()
+    assert (found.disparity[found.valid] == 2.5).all()
+    np.testing.assert_array_equal(found.valid.numpy(), known)
+    assert found.right_disparity is not None
+    assert found.right_valid is not None
+    assert (found.right_disparity[found.right_valid] == 3.5).all()
+    np.testing.assert_array_equal(found.right_valid.numpy(), ~known)
+    expected = known & (np.arange(320).reshape(16, 20) % 3 != 0)
+    np.testing.assert_array_equal(found.regions["visible"].numpy(), expected)
+
+
+def test_the_scale_is_of_both_pictures(tmp_path: Path) -> None:
+    for side in ("left", "right"):
+        picture(tmp_path / side / "a.png")
+        io.write_kitti_png(tmp_path / ("disparity" if side == "left" else "disparity_right") / "a.png", disparity(4))
+    (item,) = open_benchmark("folder", tmp_path, disparity_scale=128)
+    found = item.read_truth()
+    assert (found.disparity == 8).all()
+    assert found.right_disparity is not None
+    assert (found.right_disparity == 8).all()
+
+
 def test_one_calibration_for_all_comes_first(tmp_path: Path) -> None:
     for name in ("left.png", "right.png"):
         picture(tmp_path / "pairs" / "a" / name)

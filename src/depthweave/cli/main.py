@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from depthweave import __version__
-from depthweave.cli import convert, demo, export, info, models, mono, predict, score, stereo, submit, train, worlds
+from depthweave.cli import (
+    convert,
+    demo,
+    export,
+    info,
+    models,
+    mono,
+    predict,
+    score,
+    stereo,
+    submit,
+    synthesize,
+    train,
+    worlds,
+)
 from depthweave.errors import DepthweaveError, DepthweaveWarning
 
 app = typer.Typer(
@@ -23,6 +37,7 @@ app.command("mono")(mono.command)
 app.command("predict")(predict.command)
 app.command("score")(score.command)
 app.command("submit")(submit.command)
+app.command("synthesize")(synthesize.command)
 app.command("worlds")(worlds.command)
 app.command("train")(train.command)
 app.command("convert")(convert.command)

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from depthweave import io
 from depthweave.data.item import (
     StereoItem,
     StereoTruth,
-    existing,
     found_in,
     make_truth,
     partner,
-    read_pfm_truth,
+    read_mask,
     require_items,
 )
 from depthweave.errors import WrongFile
@@ -23,6 +25,7 @@ _Pair = tuple[str, Path, Path, Path | None]
 """Key, left picture, right picture, and the pair's own folder in the third layout."""
 
 _CALIBRATIONS = ("calib.txt", "K.txt")
+_SUFFIXES = (".pfm", ".png")
 _SCENE_TRUTHS = ("disparity.pfm", "disparity.png", "disp0GT.pfm", "disp0.pfm")
 _LAYOUTS = (
     "left/a.png with right/a.png, a_left.png with a_right.png, or a folder per pair with left and right or im0 and im1"
@@ -39,8 +42,9 @@ def folder(
     3. a folder per pair with `left.*` and `right.*`, or `im0.*` and `im1.*`; the root may be one, too.
 
     Truth, where there is some: `disparity/<key>.pfm` or `.png`; in a pair's own folder also `disparity.pfm`,
-    `disparity.png`, `disp0GT.pfm` or `disp0.pfm`. Beside PFM truth, `mask0nocc/<key>.png` (255 where both cameras see
-    the point) and `disparity_right/<key>.pfm`; in a pair's own folder `mask0nocc.png` and `disparity_right.pfm`.
+    `disparity.png`, `disp0GT.pfm` or `disp0.pfm`. Beside it, `mask0nocc/<key>.png` (255 where both cameras see the
+    point) and `disparity_right/<key>.pfm` or `.png`; in a pair's own folder `mask0nocc.png` and `disparity_right.pfm`
+    or `.png`. `depthweave synthesize` and `depthweave worlds` write such folders.
     Calibration: `calib.txt` or `K.txt` in a pair's folder, else in the root for all pairs.
 
     Args:
@@ -95,26 +99,36 @@ def _item(
     calibration: str | Path | None,
     scale: float | int,
 ) -> StereoItem:
-    beside = (root / "mask0nocc" / f"{key}.png", root / "disparity_right" / f"{key}.pfm")
-    truths = [(root / "disparity" / f"{key}{suffix}", *beside) for suffix in (".pfm", ".png")]
+    truths = [root / "disparity" / f"{key}{suffix}" for suffix in _SUFFIXES]
+    mask, rights = root / "mask0nocc" / f"{key}.png", [root / "disparity_right" / f"{key}{end}" for end in _SUFFIXES]
     calibrations = [root / name for name in _CALIBRATIONS]
     if scene is not None:
-        beside = (scene / "mask0nocc.png", scene / "disparity_right.pfm")
-        truths = [(scene / name, *beside) for name in _SCENE_TRUTHS] + truths
+        own = [scene / name for name in _SCENE_TRUTHS]
+        if any(path.is_file() for path in own):
+            mask, rights = scene / "mask0nocc.png", [scene / f"disparity_right{end}" for end in _SUFFIXES]
+        truths = own + truths
         calibrations = [scene / name for name in _CALIBRATIONS] + calibrations
     if calibration is not None:
         calibrations = [Path(calibration)]
-    truth = next((paths for paths in truths if paths[0].is_file()), None)
+    truth = next(filter(Path.is_file, truths), None)
     return StereoItem(
         key,
         left,
         right,
         next(filter(Path.is_file, calibrations), None),
-        truth_reader=None if truth is None else partial(_read_truth, *truth, scale),
+        truth_reader=None if truth is None else partial(_read_truth, truth, mask, rights, scale),
     )
 
 
-def _read_truth(disparity: Path, mask: Path, right: Path, scale: float | int) -> StereoTruth:
-    if disparity.suffix == ".png":
-        return make_truth(io.read_scaled_png(disparity, scale), source=disparity)
-    return read_pfm_truth(disparity, existing(mask), existing(right))
+def _read_truth(disparity: Path, mask: Path, rights: list[Path], scale: float | int) -> StereoTruth:
+    right = next(filter(Path.is_file, rights), None)
+    return make_truth(
+        _read_disparity(disparity, scale),
+        source=disparity,
+        visible=read_mask(mask) == 255 if mask.is_file() else None,
+        right=None if right is None else _read_disparity(right, scale),
+    )
+
+
+def _read_disparity(path: Path, scale: float | int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    return io.read_scaled_png(path, scale) if path.suffix == ".png" else io.read_pfm(path)

@@ -65,8 +65,8 @@ def export_model(
         matching = model.matching
         if not isinstance(matching, NetworkMatching):
             raise WrongInput(
-                f"{model.name} is no network, so there is nothing to export; choose depthweave-s, defom-*, igev-stereo or "
-                "raft-*."
+                f"{model.name} is no network, so there is nothing to export; choose depthweave-s, defom-*, "
+                "igev-stereo or raft-*."
             )
         given = {name: value for name, value in settings.items() if value is not None}
         chosen = {**matching.config.settings, **given}

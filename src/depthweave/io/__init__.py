@@ -5,7 +5,7 @@ from depthweave.io.exr import read_exr, write_exr
 from depthweave.io.files import atomic_path, natural_key, read_json, require_file, require_folder
 from depthweave.io.flo import read_flo, write_flo
 from depthweave.io.image import IMAGE_SUFFIXES, is_image, read_image, write_image
-from depthweave.io.manifest import discard_result, read_manifest, write_manifest
+from depthweave.io.manifest import claim_folder, discard_result, read_manifest, write_manifest
 from depthweave.io.npz import MapFile, MapKind, read_npz, write_npz
 from depthweave.io.pfm import read_pfm, write_pfm
 from depthweave.io.png16 import read_depth_png, read_kitti_png, read_scaled_png, write_depth_png, write_kitti_png
@@ -19,6 +19,7 @@ __all__ = [
     "MapKind",
     "StereoCalibration",
     "atomic_path",
+    "claim_folder",
     "discard_result",
     "gltf_from_opencv",
     "is_image",

@@ -160,18 +160,11 @@ class _Writer:
         if not (self.folder / MANIFEST_NAME).is_file():
             with io.atomic_path(recipe) as temporary:
                 temporary.write_text(self.worlds.recipe.to_toml(), encoding="utf-8")
-            io.write_manifest(self.folder, now)
-            return
-        before = io.read_manifest(self.folder)
-        changed = [
-            f"{key} {before.get(key)} (asked for: {value})" for key, value in now.items() if before.get(key) != value
-        ]
-        if not changed and Recipe.read(recipe) != self.worlds.recipe:
-            changed = [f"recipe, see {recipe}"]
-        if changed:
+        io.claim_folder(self.folder, now)
+        if Recipe.read(recipe) != self.worlds.recipe:
             raise DifferentConfiguration(
-                f"{self.folder} holds results of another configuration: {', '.join(changed)}; choose another folder "
-                "with -o, or delete this one."
+                f"{self.folder} holds worlds of another recipe, see {recipe}; choose another folder with -o, or delete "
+                "this one."
             )
 
 
