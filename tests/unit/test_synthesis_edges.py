@@ -67,6 +67,10 @@ def test_sharpened_ramps_leave_nothing_flying() -> None:
     assert flying(soft) > 16 * 6
     assert flying(sharpen(soft)) == 0
     assert torch.equal(sharpen(soft)[10], clean[10])
+    # Twice blurred, a ramp has shoulders too flat for the threshold.
+    rounded = sharpen(blurred(blurred(clean, 3), 3))
+    assert flying(rounded) == 0
+    assert (rounded - clean)[10].abs().max() < 1
 
 
 def test_sharpen_takes_the_nearest_kept_pixel() -> None:
@@ -179,6 +183,8 @@ def test_isolation_hides_foreground_beside_holes_only() -> None:
     assert torch.equal(hidden, mask("..xxxx......x", "..xxxx......x"))
     narrow = isolate_foreground(hole, disparity, reach_px=1)
     assert torch.equal(narrow, mask("...xxx.......", ".....x.......")), "as far as the hole is wide"
+    mirrored = isolate_foreground(hole.flip(-1), disparity.flip(-1), reach_px=1)
+    assert torch.equal(mirrored, narrow.flip(-1))
     suspect = mask("x........xx..", "......x.....x")
     found = isolate_foreground(hole, disparity, suspect=suspect, reach_px=1)
     assert torch.equal(found & ~narrow, mask(".........x...", "......x......"))

@@ -140,6 +140,18 @@ def test_cracks_are_interpolated_not_inpainted() -> None:
     torch.testing.assert_close(pair.right[:, 5, 36], (pair.right[:, 5, 35] + pair.right[:, 5, 37]) / 2)
 
 
+def test_specks_in_holes_are_filled_like_the_hole() -> None:
+    image, disparity = red_box()
+    disparity[15, 112] = 24.0  # lands on 88, in the middle of the hole
+    naive = synthesize_pair(image, disparity, settings=NAIVE, filler=Recorder(), rng=rng())
+    assert bool(naive.visible_right[15, 88])
+    pair = synthesize_pair(image, disparity, filler=Recorder(), rng=rng())
+    assert bool(pair.inpainted[15, 88])
+    assert not pair.visible_right[15, 88]
+    assert float(pair.disparity_right[15, 88]) == 0
+    assert (pair.right[:, 15, 88] == 0.5).all()
+
+
 def test_borders() -> None:
     image, disparity = red_box()
     disparity[20:, 630:] = 9.0

@@ -213,7 +213,7 @@ def _winners(disparity: Tensor, joined: Tensor, step: Tensor) -> tuple[Tensor, T
 
 def _packed(disparity: Tensor, column: Tensor) -> Tensor:
     # The bits of floats that are not negative grow with their value.
-    return (disparity.abs().float().view(torch.int32).long() << 32) | column
+    return (disparity.float().view(torch.int32).long() << 32) | column
 
 
 def _colours(image: Tensor, source: Tensor, share: Tensor, curved: Tensor | None, hit: Tensor) -> Tensor:
