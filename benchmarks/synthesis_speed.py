@@ -13,7 +13,6 @@ this process or in `--workers` of them at a time. The third is the warp against 
 import argparse
 import multiprocessing
 import os
-import platform
 import statistics
 import sys
 import time
@@ -49,7 +48,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device = runtime.choose_device(arguments.device)
     image, disparity = scene(*map(int, arguments.size.split("x")), arguments.seed)
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}\n")
+    print(f"{runtime.processor_name()}, {runtime.available_cores()} cores, torch {torch.__version__}\n")
     print_steps(image.to(device), disparity.to(device), arguments)
     print_pairs(image.to(device), disparity.to(device), arguments)
     if arguments.loop_rows:
