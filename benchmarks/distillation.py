@@ -28,14 +28,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
-from torch.nn import functional as F
 
 import depthweave
 from depthweave import images, io, runtime
 from depthweave.data import StereoItem, open_benchmark
-from depthweave.losses import masked_mean
+from depthweave.losses import masked_mean, near_edges
 from depthweave.metrics import disparity_metrics
 from depthweave.training.distill import DistillRecipe
 from depthweave.training.loop import train
@@ -137,7 +136,7 @@ def recipe_for(
     if variant != PLAIN:
         names = tuple(variant.split("+"))
         weights = {"distribution": arguments.distribution, "edge": arguments.edge}
-        distill = DistillRecipe(**weights, variant=names if len(names) > 1 else names[0])  # type: ignore[arg-type]
+        distill = DistillRecipe(**weights, variant=names)  # type: ignore[arg-type]
     return TrainingRecipe.from_tables(
         {
             "model": {"family": arguments.family, "start": arguments.start},
@@ -189,18 +188,6 @@ def scanned(height: int, width: int, rng: np.random.Generator) -> Bool[Tensor, "
     return hit
 
 
-def near_edges(disparity: Float[Tensor, "h w"], valid: Bool[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
-    """Within three columns and rows of two neighbours whose disparities differ by more than 2 px."""
-    edges = torch.zeros_like(valid)
-    for axis in (0, 1):
-        size = valid.shape[axis] - 1
-        both = valid.narrow(axis, 0, size) & valid.narrow(axis, 1, size)
-        jump = both & (disparity.diff(dim=axis).abs() > EDGE_PX)
-        for start in (0, 1):
-            edges.narrow(axis, start, size).logical_or_(jump)
-    return F.max_pool2d(edges.float()[None, None], 2 * NEAR_PX + 1, 1, NEAR_PX)[0, 0] > 0
-
-
 def measure(model: str, data: DataSet, device: str) -> list[float]:
     """Means over the test pairs, in the order of `COLUMNS`; NaN where nothing tells."""
     matcher = depthweave.load(model, task="stereo", device=device)
@@ -212,7 +199,7 @@ def measure(model: str, data: DataSet, device: str) -> list[float]:
         row = [whole["bad-2.0"].value, whole["d1"].value]
         if data.is_dense:
             error = (found - truth.disparity).abs()
-            region = truth.valid & near_edges(truth.disparity, truth.valid)
+            region = truth.valid & near_edges(truth.disparity, truth.valid, EDGE_PX, NEAR_PX)
             row += [float(masked_mean(error, region)), 100 * float(masked_mean((error > EDGE_PX).float(), region))]
         rows.append(row)
     means = [statistics.fmean(values) for values in zip(*rows, strict=True)]

@@ -61,6 +61,11 @@ class NotWritable(DepthweaveError, OSError):
     """The output cannot be written where it was asked for."""
 
 
+def sentence_of(error: Exception) -> str:
+    """What a report of failed items says: our errors are sentences, others are told with their kind."""
+    return str(error) if isinstance(error, DepthweaveError) else f"{type(error).__name__}: {error}"
+
+
 class DepthweaveWarning(UserWarning):
     """Something looks wrong with the input, but a result can still be computed."""
 

@@ -6,11 +6,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from depthweave.errors import WrongInput
+from depthweave.errors import MissingLibrary, WrongInput
 
 if TYPE_CHECKING:
     import torch
@@ -172,3 +174,39 @@ def progress(items: Iterable[T], *, label: str, total: int | None = None, show: 
 
     with Progress(console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, total=total, description=label)
+
+
+def require_library(name: str, *, user: str, extra: str) -> Any:
+    """A module of a library that an extra installs.
+
+    Args:
+        name: dotted, of the module.
+        user: what needs it, as the sentence begins.
+        extra: of depthweave, which brings it.
+
+    Raises:
+        MissingLibrary: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingLibrary(
+            f"{user} needs the library {name.partition('.')[0]}; run `pip install 'depthweave[{extra}]'`."
+        ) from error
+
+
+@contextmanager
+def quiet_loggers(loggers: Iterable[Any]) -> Iterator[None]:
+    """No messages below errors and no progress bars in the block, and afterwards as before.
+
+    Args:
+        loggers: the modules ``utils.logging`` of transformers and diffusers.
+    """
+    with ExitStack() as stack:
+        for logging in loggers:
+            stack.callback(logging.set_verbosity, logging.get_verbosity())
+            if logging.is_progress_bar_enabled():
+                stack.callback(logging.enable_progress_bar)
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+        yield

@@ -12,6 +12,7 @@ import fill
 import numpy as np
 import pytest
 import torch
+from recordings import difference, read_recording, statistics, views
 from torch import Tensor, nn
 
 from depthweave.models.stereo.igev.config import IgevConfig
@@ -35,9 +36,7 @@ LAST = (
 
 
 def recorded(case: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with np.load(DATA / f"{case}.npz") as file:
-        arrays = dict(file)
-    return arrays, json.loads(arrays.pop("meta").tobytes())
+    return read_recording(DATA / f"{case}.npz")
 
 
 def official_shapes() -> dict[str, list[int]]:
@@ -51,11 +50,6 @@ def network() -> IgevStereo:
     for name, factor in recorded(CASES[0])[1]["mult"].items():
         state[name] = factor * state[name]
     return IgevStereo.from_state(IgevConfig.standard(), state)
-
-
-def views(arrays: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
-    left, right = (torch.from_numpy(arrays[side]).permute(0, 3, 1, 2).float() for side in ("left", "right"))
-    return left, right
 
 
 def watch(net: nn.Module, names: list[str]) -> tuple[dict[str, Tensor], list[Any]]:
@@ -86,20 +80,6 @@ def watch(net: nn.Module, names: list[str]) -> tuple[dict[str, Tensor], list[Any
     hooks = [net.get_submodule(name).register_forward_hook(keep(name)) for name in names if name not in entered]
     hooks += [net.get_submodule(name).register_forward_pre_hook(enter) for name in sorted(set(INPUTS.values()))]
     return seen, [*hooks, net.get_submodule("update_block").register_forward_hook(step)]
-
-
-def difference(found: Tensor, wanted: np.ndarray) -> float:
-    assert tuple(found.shape) == wanted.shape
-    assert bool(found.isfinite().all())
-    return float((found - torch.from_numpy(wanted)).abs().max())
-
-
-def statistics(t: Tensor) -> np.ndarray:
-    """Mean, deviation, smallest, largest, and a projection that no permutation of the values leaves alone."""
-    x = t.double().flatten()
-    wave = torch.cos(0.37 * torch.arange(x.numel(), dtype=torch.float64) + 0.2)
-    projection = (x * wave).sum() / x.numel() ** 0.5
-    return torch.stack([x.mean(), x.std(unbiased=False), x.min(), x.max(), projection]).numpy()
 
 
 @pytest.mark.parametrize("case", CASES)

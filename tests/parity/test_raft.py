@@ -9,6 +9,7 @@ import fill
 import numpy as np
 import pytest
 import torch
+from recordings import difference, read_recording, statistics, views
 from torch import Tensor
 
 from depthweave.models.stereo.raft.config import RaftConfig
@@ -36,14 +37,7 @@ def network(kind: str) -> RaftStereo:
 
 
 def recorded(case: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    with np.load(DATA / f"{case}.npz") as file:
-        arrays = dict(file)
-    return arrays, json.loads(arrays.pop("meta").tobytes())
-
-
-def views(arrays: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
-    left, right = (torch.from_numpy(arrays[side]).permute(0, 3, 1, 2).float() for side in ("left", "right"))
-    return left, right
+    return read_recording(DATA / f"{case}.npz")
 
 
 def start(arrays: dict[str, np.ndarray], factor: int) -> Tensor | None:
@@ -90,20 +84,6 @@ def watch(net: RaftStereo) -> tuple[dict[str, Tensor], list[Any]]:
         *(net.context_zqr_convs[i].register_forward_hook(keep(f"zqr{i}")) for i in levels),
     ]
     return seen, hooks
-
-
-def difference(found: Tensor, wanted: np.ndarray) -> float:
-    assert tuple(found.shape) == wanted.shape
-    assert bool(found.isfinite().all())
-    return float((found - torch.from_numpy(wanted)).abs().max())
-
-
-def statistics(t: Tensor) -> np.ndarray:
-    """Mean, deviation, smallest, largest, and a projection that no permutation of the values leaves alone."""
-    x = t.double().flatten()
-    wave = torch.cos(0.37 * torch.arange(x.numel(), dtype=torch.float64) + 0.2)
-    projection = (x * wave).sum() / x.numel() ** 0.5
-    return torch.stack([x.mean(), x.std(unbiased=False), x.min(), x.max(), projection]).numpy()
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_runs import PLAIN, differences, rows, run_tiny, state_of, tiny_recipe
+from tiny_runs import PLAIN, differences, rows, run_tiny, state_of, stop_at, tiny_recipe
 from torch import Tensor, nn
 
 from depthweave import io
 from depthweave.errors import WrongFile, WrongInput
 from depthweave.losses import crop_alignment, draw_crops, edge_matching, masked_mean, metric_teacher
 from depthweave.models.families import find_family
-from depthweave.training import loop
 from depthweave.training.augment import Augment
 from depthweave.training.distill import NO_DISTILLATION, Distillation, DistillRecipe
 from depthweave.training.objective import LossRecipe, make_trainee
@@ -383,14 +382,7 @@ def test_a_run_with_a_teacher_goes_on_as_if_it_had_not_been_stopped(
     monkeypatch.setattr(Distillation, "share", lambda self, step: asked.append(step) or share(self, step))
     run_tiny(recipe, whole)
     assert asked == [step for step in range(5) for _ in range(4)]  # two terms of each half of a batch
-    update = loop._Run._update
-
-    def stopped(run: Any, batch: Any) -> Any:
-        if run.step == 3:
-            raise KeyboardInterrupt
-        return update(run, batch)
-
-    monkeypatch.setattr(loop._Run, "_update", stopped)
+    stop_at(3, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_tiny(recipe, cut)
     monkeypatch.undo()

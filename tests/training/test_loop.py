@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_runs import PLAIN, differences, rows, run_tiny, run_written, smooth_recipe, state_of, tiny_recipe
+from tiny_runs import PLAIN, differences, rows, run_tiny, run_written, smooth_recipe, state_of, stop_at, tiny_recipe
 from torch import Tensor
 
 import depthweave
@@ -116,14 +116,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     recipe = tiny_recipe(pairs, "run.checkpoint_every=3")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run_tiny(recipe, whole)
-    update = loop._Run._update
-
-    def stopped(run: Any, batch: Any) -> Any:
-        if run.step == 5:
-            raise KeyboardInterrupt
-        return update(run, batch)
-
-    monkeypatch.setattr(loop._Run, "_update", stopped)
+    stop_at(5, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run_tiny(recipe, cut)
     monkeypatch.undo()

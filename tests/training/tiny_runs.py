@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from depthweave.models.stereo.compact import CompactConfig
 from depthweave.models.stereo.raft import RaftConfig
+from depthweave.training import loop
 from depthweave.training.checkpoint import load
 from depthweave.training.loop import train
 from depthweave.training.recipe import TrainingRecipe
@@ -45,6 +47,18 @@ def tiny_recipe(pairs: Path, *changes: str, model: Mapping[str, Any] | None = No
         },
     }
     return TrainingRecipe.from_tables(tables).changed(changes)
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs are interrupted before this update, until the patch is undone."""
+    update = loop._Run._update
+
+    def stopped(run: Any, batch: Any) -> Any:
+        if run.step == step:
+            raise KeyboardInterrupt
+        return update(run, batch)
+
+    monkeypatch.setattr(loop._Run, "_update", stopped)
 
 
 def smooth_recipe(pairs: Path, *changes: str) -> TrainingRecipe:

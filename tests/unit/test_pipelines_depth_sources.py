@@ -21,7 +21,6 @@ from depthweave.pipelines.depth_sources import (
     Shot,
     flip_confidence,
     read_depth,
-    resized,
 )
 from depthweave.pipelines.mono import MonoEstimator
 from depthweave.pipelines.stereo import StereoMatcher
@@ -141,11 +140,11 @@ def test_resizing_keeps_unknown_pixels_apart() -> None:
     camera = Camera(intrinsics_matrix(50.0, 50.0, 11.5, 8.5), WIDTH, HEIGHT)
     values, valid = ramp(), everywhere()
     valid[:, 0] = False
-    found = resized(InverseDepthMap(values, valid, torch.ones(HEIGHT, WIDTH), camera), HEIGHT * 2, WIDTH * 2)
+    found = InverseDepthMap(values, valid, torch.ones(HEIGHT, WIDTH), camera).resized(HEIGHT * 2, WIDTH * 2)
     assert set(found.values.unique().tolist()) == set(ramp().unique().tolist())
     assert (~found.valid).sum() == HEIGHT * 2 * 2
     assert found.camera.focal_px == 100
-    assert resized(found, found.height, found.width) is found
+    assert found.resized(found.height, found.width) is found
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tiny_diffusion import tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae
 
 
 def write_depth_anything(folder: Path, *, metric: bool = False) -> Path:
@@ -126,52 +127,16 @@ def write_depth_pro(folder: Path, *, with_focal: bool = True) -> Path:
 
 
 def write_marigold(folder: Path, *, prediction_type: str = "depth") -> Path:
-    from diffusers import AutoencoderKL, DDIMScheduler, MarigoldDepthPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from diffusers import DDIMScheduler, MarigoldDepthPipeline
 
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        sample_size=8,
-        in_channels=8,
-        out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=8,
-        norm_num_groups=4,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=[8, 16],
-        in_channels=3,
-        out_channels=3,
-        down_block_types=["DownEncoderBlock2D", "DownEncoderBlock2D"],
-        up_block_types=["UpDecoderBlock2D", "UpDecoderBlock2D"],
-        latent_channels=4,
-        norm_num_groups=4,
-    )
-    text = CLIPTextConfig(
-        vocab_size=4,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    words = folder / "words"
-    words.mkdir(parents=True)
-    (words / "vocab.json").write_text(json.dumps({"<|startoftext|>": 0, "<|endoftext|>": 1, "a": 2, "a</w>": 3}))
-    (words / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(str(words / "vocab.json"), str(words / "merges.txt"), model_max_length=77)
+    unet, vae = tiny_unet(8), tiny_vae(8, 16)
     pipeline = MarigoldDepthPipeline(
         unet=unet,
         vae=vae,
         scheduler=DDIMScheduler(num_train_timesteps=10, prediction_type="v_prediction", clip_sample=False),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
+        text_encoder=tiny_text_encoder(),
+        tokenizer=tiny_tokenizer(folder),
         prediction_type=prediction_type,
         scale_invariant=True,
         shift_invariant=True,

@@ -14,7 +14,7 @@ from typing import Any
 import depthweave
 from depthweave import io, runtime
 from depthweave.data import StereoItem, open_benchmark
-from depthweave.errors import DepthweaveError, DifferentConfiguration, NotWritable, WrongFile
+from depthweave.errors import DifferentConfiguration, NotWritable, WrongFile, sentence_of
 from depthweave.pipelines.stereo import StereoMatcher
 
 _RUN_FILE = "run.json"
@@ -160,7 +160,7 @@ def predict(
         except NotWritable:
             raise
         except Exception as error:  # whatever it is, one item must not cost the others; it is reported
-            failed[item.key] = str(error) if isinstance(error, DepthweaveError) else f"{type(error).__name__}: {error}"
+            failed[item.key] = sentence_of(error)
     return Progress(run, done, reused, failed)
 
 

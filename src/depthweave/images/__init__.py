@@ -1,7 +1,7 @@
 """Pictures as tensors: conversion, resizing, padding, colour maps, tiles."""
 
 from depthweave.images.blur import gaussian_blur
-from depthweave.images.color import chroma_matrix, image_from_tensor, luminance, mix_channels, tensor_from_image
+from depthweave.images.color import LUMA, chroma_matrix, image_from_tensor, luminance, mix_channels, tensor_from_image
 from depthweave.images.colormap import ColorRange, color_range, colorize
 from depthweave.images.pad import Padding, pad_to_multiple, unpad
 from depthweave.images.resize import resize_disparity, resize_image, resize_mask
@@ -9,6 +9,7 @@ from depthweave.images.stereo_view import anaglyph, side_by_side
 from depthweave.images.tiles import Tile, blend_tiles, split_tiles
 
 __all__ = [
+    "LUMA",
     "ColorRange",
     "Padding",
     "Tile",

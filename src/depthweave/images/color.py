@@ -10,7 +10,10 @@ from torch import Tensor
 
 from depthweave.errors import WrongInput
 
-_YIQ_FROM_RGB = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of R, G and B in luma (ITU-R BT.601)."""
+
+_YIQ_FROM_RGB = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
 def tensor_from_image(image: NDArray[np.generic]) -> Float[Tensor, "3 h w"]:
@@ -45,9 +48,9 @@ def image_from_tensor(tensor: Float[Tensor, "c h w"]) -> NDArray[np.uint8]:
 
 def luminance(image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b h w"]:
     """Luma 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), on the values as they are (no gamma removed)."""
-    red, green, blue = image.unbind(-3)
+    red, green, blue = (weight * channel for weight, channel in zip(LUMA, image.unbind(-3), strict=True))
     # Not a matrix product: its rounding depends on where the memory lies, and equal pictures must match equally.
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+    return red + green + blue
 
 
 def chroma_matrix(saturation: float | int, hue_rad: float | int) -> Float64[NDArray[np.float64], "3 3"]:

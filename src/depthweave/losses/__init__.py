@@ -9,6 +9,7 @@ from depthweave.losses.distill import (
     gradient_distribution_kl,
     histogram_kl,
     metric_teacher,
+    near_edges,
 )
 from depthweave.losses.reduction import masked_mean
 from depthweave.losses.scale_invariant import (
@@ -39,6 +40,7 @@ __all__ = [
     "masked_mean",
     "metric_teacher",
     "multi_scale_gradient",
+    "near_edges",
     "normalise_affine",
     "scale_invariant_log",
     "scale_shift_invariant",

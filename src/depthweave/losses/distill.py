@@ -10,7 +10,7 @@ gradient flows into the teacher. Each function gives its values with a mask of t
 values that it decides on are NaN.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -101,15 +101,12 @@ def crop_alignment(
 
     Source: our reconstruction, variant "crops"; the normalisation is Ranftl et al., TPAMI 2020.
     """
-    span = _span(teacher, mask)
     losses, counted = [], []
-    for p, m, inside in _windows(crops, prediction, teacher.detach(), mask):
-        ours = normalise_affine(p, inside, statistic=statistic, least_spread=least_spread)
-        its, spread = normalise_with_spread(m, inside, statistic=statistic)
+    for ours, its, inside, tells in _normalised_crops(prediction, teacher, mask, crops, statistic, least_spread):
         error = on_finite(torch.abs, ours - its).flatten(-2)
         total, kept = trimmed_sum(error, inside.flatten(-2), trim)
         losses.append(total / kept.clamp_min(1))
-        counted.append(_tells(spread, span, inside))
+        counted.append(tells)
     return _stacked(losses, counted)
 
 
@@ -139,14 +136,11 @@ def histogram_kl(
     """
     if bins < 2:
         raise WrongInput(f"a histogram with {bins} bins has nothing to compare; take 2 or more.")
-    span = _span(teacher, mask)
     losses, counted = [], []
-    for p, m, inside in _windows(crops, prediction, teacher.detach(), mask):
-        ours = normalise_affine(p, inside, statistic=statistic, least_spread=least_spread)
-        its, spread = normalise_with_spread(m, inside, statistic=statistic)
+    for ours, its, inside, tells in _normalised_crops(prediction, teacher, mask, crops, statistic, least_spread):
         q_p, q_m = (_histogram(each, inside, bins) for each in (ours, its))
         losses.append((q_m * (q_m / q_p).log()).sum(-1))
-        counted.append(_tells(spread, span, inside))
+        counted.append(tells)
     return _stacked(losses, counted)
 
 
@@ -273,7 +267,7 @@ def edge_matching(
         raise WrongInput(f"near_px is {near_px} and elsewhere {elsewhere}; they are 0 or more, and from 0 to 1.")
     ours = normalise_affine(prediction, mask, statistic=statistic, least_spread=least_spread)
     its, spread = normalise_with_spread(teacher.detach(), mask, statistic=statistic)
-    weights = torch.where(_near_edges(its, mask, edge, near_px), 1.0, elsewhere).to(its.dtype)
+    weights = torch.where(near_edges(its, mask, edge, near_px), 1.0, elsewhere).to(its.dtype)
     total = its.new_zeros(its.shape[:-2])
     for residual, weight, inside in halved(scales, ours - its, weights, mask):
         height, width = (size - 1 for size in residual.shape[-2:])
@@ -288,10 +282,18 @@ def edge_matching(
     return torch.where(counted, total, 0.0), counted
 
 
-def _windows(crops: Sequence[Crop], *maps: Tensor) -> list[tuple[Tensor, ...]]:
+def _normalised_crops(
+    prediction: Tensor, teacher: Tensor, mask: Tensor, crops: Sequence[Crop], statistic: str, least_spread: float | int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Per crop N(p), N(m), the mask, and whether the teacher says enough in it (*b)."""
     if not crops:
         raise WrongInput("there are no crops to compare in; draw at least one.")
-    return [tuple(each[..., y : y + h, x : x + w] for each in maps) for y, x, h, w in crops]
+    span = _span(teacher, mask)
+    for y, x, h, w in crops:
+        p, m, inside = (each[..., y : y + h, x : x + w] for each in (prediction, teacher.detach(), mask))
+        ours = normalise_affine(p, inside, statistic=statistic, least_spread=least_spread)
+        its, spread = normalise_with_spread(m, inside, statistic=statistic)
+        yield ours, its, inside, _tells(spread, span, inside)
 
 
 def _span(teacher: Tensor, mask: Tensor) -> Tensor:
@@ -355,10 +357,20 @@ def _fitted(teacher: Tensor, truth: Tensor, both: Tensor) -> tuple[Tensor, Tenso
     return torch.stack(fitted).reshape(teacher.shape), torch.tensor(usable, device=teacher.device).reshape(leading)
 
 
-def _near_edges(normalised: Tensor, mask: Tensor, edge: float | int, near_px: int) -> Tensor:
+def near_edges(
+    values: Float[Tensor, "*b h w"], mask: Bool[Tensor, "*b h w"], edge: float | int, near_px: int
+) -> Bool[Tensor, "*b h w"]:
+    """Pixels within so many rows and columns of two neighbours that differ by more than `edge`, both under the mask.
+
+    Args:
+        values: any unit.
+        mask: the pixels that count; fillers elsewhere may be anything.
+        edge: in the unit of the values.
+        near_px: how far the region reaches from either of the two, 0 or more.
+    """
     found = torch.zeros_like(mask)
     for axis in (-1, -2):
-        step, both = differences(normalised, mask, axis)
+        step, both = differences(values, mask, axis)
         steep = both & (step > edge)
         size = steep.shape[axis]
         for start in (0, 1):

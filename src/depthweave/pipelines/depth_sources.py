@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from depthweave import images, io
+from depthweave import io
 from depthweave.errors import WrongFile, WrongInput
 from depthweave.io.manifest import MANIFEST_NAME
 from depthweave.pipelines.mono import MonoEstimator
@@ -138,7 +138,7 @@ class FileDepth:
         """The map of the file, shrunk as the picture was."""
         path = self.files(shot.name)["depth"]
         found = read_depth(path, self.kind)
-        return resized(found, *shot.image.shape[-2:]) if (found.height, found.width) == shot.size else found
+        return found.resized(*shot.image.shape[-2:]) if (found.height, found.width) == shot.size else found
 
 
 class PairDepth:
@@ -216,19 +216,6 @@ def read_depth(path: Path, kind: str | None = None) -> AnyMap:
         values = torch.from_numpy(io.read_scaled_png(path, 1)[0])
         return InverseDepthMap(values, torch.ones_like(values, dtype=torch.bool))
     return _KINDS[kind].read(path)
-
-
-def resized(found: AnyMap, height: int, width: int) -> AnyMap:
-    """The map at another size by the nearest pixel; disparity is scaled with the width, the camera too."""
-    if (found.height, found.width) == (height, width):
-        return found
-    scale = 1.0 if isinstance(found, DisparityMap) else found.width / width
-    values, valid = images.resize_disparity(found.values, height, width, found.valid)
-    confidence = None
-    if found.confidence is not None:
-        confidence = images.resize_image(found.confidence[None], height, width)[0].clamp(0, 1)
-    camera = None if found.camera is None else found.camera.resized(height, width)
-    return replace(found, values=values * scale, valid=valid, confidence=confidence, camera=camera, image=None)
 
 
 def _stretched(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from depthweave import images, io, runtime
-from depthweave.errors import DepthweaveError, DepthweaveWarning, NotWritable, WrongFile
+from depthweave.errors import DepthweaveWarning, NotWritable, WrongFile, sentence_of
 from depthweave.pipelines.depth_sources import AnyMap, DepthSource, Shot
 from depthweave.pipelines.synthesize import Synthesizer, View, generator_of, usable_depth
 from depthweave.types import Camera, DisparityMap, InverseDepthMap, read_picture
@@ -210,7 +210,7 @@ class _Writer:
         except NotWritable:
             raise
         except Exception as error:  # whatever it is, one picture must not cost the others; it is reported
-            return _Outcome(job.name, "failed", _sentence(error))
+            return _Outcome(job.name, "failed", sentence_of(error))
         return _Outcome(job.name, "done")
 
 
@@ -238,7 +238,7 @@ def _jobs(
         except NotWritable:
             raise
         except Exception as error:  # reported by the name of the picture, and the rest goes on
-            yield from (_Outcome(pair, "failed", _sentence(error)) for pair in missing)
+            yield from (_Outcome(pair, "failed", sentence_of(error)) for pair in missing)
             continue
         for pair in missing:
             facts = {**shared, "inputs": inputs, "warnings": prepared.warnings}
@@ -263,7 +263,3 @@ def _is_finished(folder: Path, name: str, inputs: Mapping[str, Any], also: Colle
 def _digest(path: Path) -> dict[str, Any]:
     with io.require_file(path).open("rb") as stream:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-
-
-def _sentence(error: Exception) -> str:
-    return str(error) if isinstance(error, DepthweaveError) else f"{type(error).__name__}: {error}"

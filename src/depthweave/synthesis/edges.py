@@ -204,6 +204,22 @@ def isolate_foreground(
     return hidden & ~hole
 
 
+def least_of(values: Float[Tensor, "*b n"], count: int, *, stride: int = 1) -> Float[Tensor, "*b m"]:
+    """Smallest of each so many values that follow each other, m = n - (count - 1) stride.
+
+    Args:
+        values: any.
+        count: at least 1.
+        stride: how far apart they stand.
+    """
+    least, covered = values, 1
+    while 2 * covered <= count:
+        shift = covered * stride
+        least, covered = torch.minimum(least[..., :-shift], least[..., shift:]), 2 * covered
+    shift = (count - covered) * stride
+    return torch.minimum(least[..., : least.shape[-1] - shift], least[..., shift:])
+
+
 def _edge_and_reach(disparity: Tensor, threshold_px: float | int | None, reach_px: int | None) -> tuple[float, int]:
     width = disparity.shape[-1]
     threshold = EDGE_PX * width / 640 if threshold_px is None else float(threshold_px)
@@ -281,10 +297,4 @@ def _any_of_nine(mask: Tensor) -> Tensor:
 
 def _window_min(values: Tensor, radius: int) -> Tensor:
     """Smallest of the 2 radius + 1 values around each along the last dimension."""
-    length = values.shape[-1]
-    least = torch.nn.functional.pad(values, (radius, radius), value=torch.inf)
-    covered = 1
-    while 2 * covered <= 2 * radius + 1:
-        least = torch.minimum(least[..., :-covered], least[..., covered:])
-        covered *= 2
-    return torch.minimum(least[..., :length], least[..., 2 * radius + 1 - covered :][..., :length])
+    return least_of(torch.nn.functional.pad(values, (radius, radius), value=torch.inf), 2 * radius + 1)

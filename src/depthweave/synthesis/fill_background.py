@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from depthweave.errors import WrongInput
+from depthweave.synthesis.edges import least_of
 from depthweave.synthesis.holes import Background, find_background, nearest_known_row, require_hole
 
 # A median of three independent normal numbers lacks a share of their variance. How much larger its standard deviation
@@ -136,9 +137,9 @@ def _steady(background: Background, width: int, reach_px: int, surface_px: float
     number[pixel + margin] = itself
     behind = torch.full((len(number),), torch.inf, device=pixel.device)
     behind[pixel + margin] = background.disparity[background.run].to(behind)
-    eroded = _least_of_rows(behind, 2 * reach_px + 1, width)
+    eroded = least_of(behind, 2 * reach_px + 1, stride=width)
     eroded = eroded.where(number[reach : len(number) - reach] >= 0, -torch.inf)
-    opened = -_least_of_rows(-eroded, 2 * reach_px + 1, width)
+    opened = -least_of(-eroded, 2 * reach_px + 1, stride=width)
     steady = behind[pixel + margin] - opened[pixel] <= surface_px * reach_px
     searching, chosen = (~steady).nonzero()[:, 0], itself
     for rows in range(1, 2 * reach_px + 1):
@@ -148,16 +149,6 @@ def _steady(background: Background, width: int, reach_px: int, surface_px: float
             chosen = chosen.index_put((searching[good],), found[good])
             searching = searching[~good]
     return chosen
-
-
-def _least_of_rows(values: Float[Tensor, "n"], rows: int, width: int) -> Float[Tensor, "m"]:
-    """Least of each so many rows below each other."""
-    least, covered = values, 1
-    while 2 * covered <= rows:
-        shift = covered * width
-        least, covered = torch.minimum(least[:-shift], least[shift:]), 2 * covered
-    shift = (rows - covered) * width
-    return torch.minimum(least[: len(least) - shift], least[shift:])
 
 
 def _vertical_median(copied: Float[Tensor, "3 n"], pixel: Int64[Tensor, "n"], width: int) -> Float[Tensor, "3 n"]:

@@ -1,8 +1,7 @@
 """Holes filled by a diffusion model of the user's choice."""
 
-import importlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from depthweave import io, runtime
-from depthweave.errors import MissingLibrary, MissingWeights, WrongFile, WrongInput
+from depthweave.errors import MissingWeights, WrongFile, WrongInput
 from depthweave.images import pad_to_multiple, unpad
 from depthweave.synthesis.fill_background import BackgroundFiller
 from depthweave.synthesis.holes import compose, require_hole
@@ -213,25 +212,13 @@ def _download(repository: str, revision: str | None) -> Path:
 
 
 def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingLibrary(
-            f"the filler diffusion needs the library {name.partition('.')[0]}; run `pip install 'depthweave[mono]'`."
-        ) from error
+    return runtime.require_library(name, user="the filler diffusion", extra="mono")
 
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[None]:
     """Quiet libraries, and their errors about files as one of ours."""
-    with ExitStack() as stack:
-        for name in _LIBRARIES:
-            logging = _library(f"{name}.utils.logging")
-            stack.callback(logging.set_verbosity, logging.get_verbosity())
-            if logging.is_progress_bar_enabled():
-                stack.callback(logging.enable_progress_bar)
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
+    with runtime.quiet_loggers([_library(f"{name}.utils.logging") for name in _LIBRARIES]):
         try:
             yield
         except (OSError, RuntimeError, ValueError, AttributeError, SafetensorError) as error:

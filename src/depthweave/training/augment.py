@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from depthweave.errors import WrongInput
-from depthweave.images import chroma_matrix, gaussian_blur, mix_channels, resize_disparity
+from depthweave.images import LUMA, chroma_matrix, gaussian_blur, mix_channels, resize_disparity
 from depthweave.training.sample import RawPair, RawView, TrainingPair, TrainingView
 
 Bounds = tuple[float | int, float | int]
@@ -26,7 +26,7 @@ SMOOTH_PX = 0.25
 that are farther apart than twice as much."""
 SMOOTH_SHARE = 0.02
 """The same for a teacher without unit, as a share of its range in the window."""
-_LUMA = np.array([0.299, 0.587, 0.114])
+_LUMA = np.array(LUMA)
 _FLAWS = ("shift", "color", "color_apart", "permute", "grey", "noise", "blur", "erase")
 _PROBABILITIES = ("mirror", "flip", "zoom", "stretch", *_FLAWS)
 

@@ -85,6 +85,20 @@ class _Map(ABC):
         """The same map with the picture it belongs to, for coloured clouds and previews."""
         return replace(self, image=read_picture(image))
 
+    def resized(self: M, height: int, width: int) -> M:
+        """The map at another size by the nearest pixel, so that no filler leaks; disparity is scaled with the width."""
+        if (self.height, self.width) == (height, width):
+            return self
+        values, valid = images.resize_disparity(self.values, height, width, self.valid)
+        if self.quantity != "disparity":
+            values = values * (self.width / width)
+        confidence = None
+        if self.confidence is not None:
+            confidence = images.resize_image(self.confidence[None], height, width)[0].clamp(0, 1)
+        image = None if self.image is None else images.resize_image(self.image, height, width).clamp(0, 1)
+        camera = None if self.camera is None else self.camera.resized(height, width)
+        return replace(self, values=values, valid=valid, confidence=confidence, camera=camera, image=image)
+
     def save(self, path: str | PathLike[str], *, facts: Mapping[str, Any] | None = None) -> None:
         """Write the map to a file, or everything about it to a folder.
 
@@ -289,16 +303,6 @@ class DisparityMap(_Map):
     def to_points(self, image: Picture | None = None, *, keep_flying: bool = False) -> PointCloud:
         """The cloud of `to_depth`; see `DepthMap.to_points`."""
         return self.to_depth().to_points(image, keep_flying=keep_flying)
-
-    def resized(self, height: int, width: int) -> "DisparityMap":
-        """The map at another size, its values scaled with the width; nearest pixel, so that no filler leaks."""
-        values, valid = images.resize_disparity(self.values, height, width, self.valid)
-        confidence = None
-        if self.confidence is not None:
-            confidence = images.resize_image(self.confidence[None], height, width)[0].clamp(0, 1)
-        image = None if self.image is None else images.resize_image(self.image, height, width).clamp(0, 1)
-        camera = None if self.camera is None else self.camera.resized(height, width)
-        return DisparityMap(values, valid, confidence, camera, image)
 
     def _calibrated(self) -> Camera:
         if self.camera is None or self.camera.baseline_m is None:

@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from depthweave import runtime
-from depthweave.errors import DepthweaveError, SceneFailed, WrongInput
+from depthweave.errors import SceneFailed, WrongInput, sentence_of
 from depthweave.types.pair import SMALLEST_SIDE_PX
 from depthweave.worlds.compose import compose
 from depthweave.worlds.materials import Textures, photographs
@@ -180,7 +180,7 @@ class Worlds(Dataset[RenderedPair]):
         try:
             yield
         except Exception as error:
-            said = str(error) if isinstance(error, DepthweaveError) else f"{type(error).__name__}: {error}"
+            said = sentence_of(error)
             raise SceneFailed(f"scene {name} of seed {self.seed} failed: {said}") from error
 
 

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from depthweave import images, io, runtime
-from depthweave.errors import DepthweaveError, DifferentConfiguration, NotWritable, WrongInput
+from depthweave.errors import DifferentConfiguration, NotWritable, WrongInput, sentence_of
 from depthweave.io.manifest import MANIFEST_NAME
 from depthweave.types import Camera, DepthVideo, DisparityMap, Scale
 from depthweave.worlds.dataset import Worlds
@@ -133,7 +133,7 @@ class _Writer:
         except NotWritable:
             raise
         except Exception as error:  # whatever it is, one item must not cost the others; it is reported
-            return name, str(error) if isinstance(error, DepthweaveError) else f"{type(error).__name__}: {error}"
+            return name, sentence_of(error)
         return name, None
 
     def name(self, index: int) -> str:

@@ -208,6 +208,14 @@ class UpdateBlock(RecurrentBlock):
 
 
 @dataclass(frozen=True)
+class Step:
+    """One iteration's result: the finest state, and the disparity in px of the finest level."""
+
+    state: Float[Tensor, "b c h w"]
+    disparity: Float[Tensor, "b 1 h w"]
+
+
+@dataclass(frozen=True)
 class Encoded:
     """A pair after its encoders: everything that the iterations need.
 

@@ -5,10 +5,9 @@ Marigold pipeline. Loading is strict: a tensor that the checkpoint lacks is an e
 with random numbers.
 """
 
-import importlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +15,8 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from torch import nn
 
-from depthweave import io
-from depthweave.errors import MissingLibrary, MissingWeights, UnknownModel, WrongFile, WrongInput
+from depthweave import io, runtime
+from depthweave.errors import MissingWeights, UnknownModel, WrongFile, WrongInput
 from depthweave.models.conversion import read_hub
 from depthweave.models.mono.depth_anything import DepthAnything
 from depthweave.models.mono.estimators import (
@@ -240,25 +239,13 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _library(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingLibrary(
-            f"this model needs the library {name.partition('.')[0]}; run `pip install 'depthweave[mono]'`."
-        ) from error
+    return runtime.require_library(name, user="this model", extra="mono")
 
 
 @contextmanager
 def _reading(folder: Path, *libraries: str) -> Iterator[None]:
     """Quiet libraries, and their errors about files as one of ours."""
-    with ExitStack() as stack:
-        for name in libraries:
-            logging = _library(f"{name}.utils.logging")
-            stack.callback(logging.set_verbosity, logging.get_verbosity())
-            if logging.is_progress_bar_enabled():
-                stack.callback(logging.enable_progress_bar)
-            logging.set_verbosity_error()
-            logging.disable_progress_bar()
+    with runtime.quiet_loggers([_library(f"{name}.utils.logging") for name in libraries]):
         try:
             yield
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:

@@ -19,7 +19,7 @@ from depthweave.models.layers.correlation import STORED_BYTES
 from depthweave.models.layers.encoders import init_convolutions
 from depthweave.models.layers.fast_trunk import run_trunk
 from depthweave.models.layers.fast_update import Recurrence
-from depthweave.models.layers.update import upsample_convex
+from depthweave.models.layers.update import Step, upsample_convex
 from depthweave.models.layers.winograd import Conv3x3
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.igev.blocks import BatchConv, FeatureGate, InstanceConv, Join, instance_stage
@@ -50,14 +50,6 @@ class Prepared:
     start: Float[Tensor, "b 1 h4 w4"]
     quarter: Float[Tensor, "b c h4 w4"]
     half: Float[Tensor, "b d h2 w2"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One iteration's result: the finest state, and the disparity in px of 1/4."""
-
-    state: Float[Tensor, "b c h w"]
-    disparity: Float[Tensor, "b 1 h w"]
 
 
 class IgevStereo(PretrainedNetwork):

@@ -6,7 +6,6 @@ names are those of the official checkpoints.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -19,20 +18,12 @@ from depthweave.models.layers.correlation import STORED_BYTES, RowCorrelation
 from depthweave.models.layers.encoders import ResidualBlock, init_convolutions
 from depthweave.models.layers.fast_trunk import run_trunk
 from depthweave.models.layers.fast_update import Recurrence
-from depthweave.models.layers.update import Encoded, upsample_convex
+from depthweave.models.layers.update import Encoded, Step, upsample_convex
 from depthweave.models.layers.winograd import Conv3x3
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.raft.config import RaftConfig
 from depthweave.models.stereo.raft.encoders import ContextNet, FeatureNet
 from depthweave.models.stereo.raft.update import FlowUpdateBlock
-
-
-@dataclass(frozen=True)
-class Step:
-    """One iteration's result: the finest state, and the disparity in px of the finest level."""
-
-    state: Float[Tensor, "b c h w"]
-    disparity: Float[Tensor, "b 1 h w"]
 
 
 class RaftStereo(PretrainedNetwork):
