@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from depthweave.models.registry import ModelCard, list_models
     from depthweave.pipelines.load import load
     from depthweave.pipelines.mono import MonoEstimator
+    from depthweave.pipelines.reconstruct import Reconstructor
     from depthweave.pipelines.stereo import StereoMatcher
     from depthweave.pipelines.synthesize import SynthesizedPair, synthesize
     from depthweave.types import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         DisparityMap,
         InverseDepthMap,
         PointCloud,
+        Reconstruction,
         Scale,
         StereoPair,
     )
@@ -46,6 +48,8 @@ _HOME = {
     "NeedsCalibration": "errors",
     "NeedsMetric": "errors",
     "PointCloud": "types",
+    "Reconstruction": "types",
+    "Reconstructor": "pipelines.reconstruct",
     "Scale": "types",
     "StereoMatcher": "pipelines.stereo",
     "StereoPair": "types",
@@ -72,6 +76,8 @@ __all__ = [
     "NeedsCalibration",
     "NeedsMetric",
     "PointCloud",
+    "Reconstruction",
+    "Reconstructor",
     "Scale",
     "StereoMatcher",
     "StereoPair",

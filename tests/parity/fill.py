@@ -3,7 +3,8 @@
 key -> crc32 -> numpy's PCG64 -> float64 draws -> rule -> float32. The rules keep activations sane under random weights:
 gates unsaturated, updates and upsampling visible, position tables rough enough that a wrong resampling shows.
 
-A residual block's shortcut norm is registered twice (``norm3`` and ``downsample.1``); both names get the same values.
+A residual block's shortcut norm is registered twice (``norm3`` and ``downsample.1``), a dense head's lateral
+convolution too (``layer1_rn`` and ``layer_rn.0``); both names get the same values.
 """
 
 import json
@@ -20,14 +21,15 @@ PIXEL_MEAN = 255 * np.array([0.485, 0.456, 0.406])
 PIXEL_STD = 255 * np.array([0.229, 0.224, 0.225])
 RESIDUAL_SECOND = re.compile(r"(resConfUnit[12]|(?:cnet|fnet)\..*\.[01])\.conv2\.weight$")
 """The second convolution of a residual unit: half the gain, or random branches blow activations up."""
-TRANSPOSED = (".resize_layers.0.", ".resize_layers.1.")
+TRANSPOSED = (".resize_layers.0.", ".resize_layers.1.", ".act_postprocess.0.1.", ".act_postprocess.1.1.")
 CORRELATION_ENTRY = ("encoder.convc1.weight", "encoder.convd1.weight")
 FIXED = (-0.0447209589, 0.027578555, 0.0452001691)
 """First values of ``fnet.conv2.weight`` (256, 128, 1, 1): they show if numpy ever changes its stream."""
 
 
 def canonical(key: str) -> str:
-    return re.sub(r"\.downsample\.1\.", ".norm3.", key.removeprefix("module."))
+    once = re.sub(r"\.downsample\.1\.", ".norm3.", key.removeprefix("module."))
+    return re.sub(r"\.layer_rn\.(\d)\.", lambda match: f".layer{int(match[1]) + 1}_rn.", once)
 
 
 def value_for(key: str, shape: tuple[int, ...] | list[int]) -> np.ndarray:
@@ -91,6 +93,19 @@ def from_keys_json(path: Path | str, prefix: str = "") -> dict[str, Tensor]:
     recorded = json.loads(Path(path).read_text(encoding="utf-8"))
     keys = recorded.get("keys", recorded)
     return {prefix + key: tensor_for(key, shape) for key, (shape, _) in keys.items()}
+
+
+def smooth_images(count: int, height: int, width: int) -> np.ndarray:
+    """Sums of waves in [-1, 1], (count, 3, height, width) float32; each is the one before moved left by 3 px."""
+    generator = np.random.Generator(np.random.PCG64(7))
+    y, x = np.mgrid[:height, : width + 3 * count].astype(np.float64)
+    wide = np.zeros((3, *y.shape))
+    for channel in wide:
+        for _ in range(8):
+            frequency_y, frequency_x = generator.uniform(-0.35, 0.35), generator.uniform(-0.35, 0.35)
+            phase, amplitude = generator.uniform(0, 6.28), generator.uniform(0.3, 1)
+            channel += amplitude * np.sin(frequency_y * y + frequency_x * x + phase)
+    return np.stack([np.tanh(wide / 2)[:, :, 3 * k : 3 * k + width] for k in range(count)]).astype(np.float32)
 
 
 def self_check() -> None:

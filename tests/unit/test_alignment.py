@@ -1,4 +1,5 @@
 import pytest
+import roma
 import torch
 from torch import Tensor
 
@@ -221,3 +222,72 @@ def test_similarity_needs_three_points() -> None:
     weights[1, 0] = 0
     with pytest.raises(WrongInput, match="positive weight"):
         fit_similarity(cloud(2), cloud(2), weights=weights)
+
+
+def test_least_squares_and_symmetric_scale_by_hand() -> None:
+    source = torch.tensor([[2.0, 0, 0], [-2, 0, 0], [0, 1, 0], [0, -1, 0]])
+    target = torch.tensor([[2.0, 0, 0], [-2, 0, 0], [0, 1, 1.5], [0, -1, 1.5]])
+    least = fit_similarity(source, target)
+    symmetric = fit_similarity(source, target, scale="symmetric")
+    assert least.scale.item() == pytest.approx(1.0)
+    # Spread of y: 8 + 2 in the plane, and (1.5 - 0.75)^2 for each of the four points across it.
+    assert symmetric.scale.item() == pytest.approx(((10 + 4 * 0.75**2) / 10) ** 0.5)
+    assert symmetric.translation.tolist() == pytest.approx([0, 0, 0.75], abs=1e-6)
+    torch.testing.assert_close(symmetric.rotation, least.rotation)
+
+
+@leading
+def test_symmetric_scale_is_undone_by_the_way_back(leading: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(2)
+    source = torch.randn(*leading, 40, 3, generator=generator)
+    target = 3 * source + 0.5 * torch.randn(source.shape, generator=generator) + 1
+    weights = torch.rand(*leading, 40, generator=generator)
+    there = fit_similarity(source, target, weights=weights, scale="symmetric")
+    back = fit_similarity(target, source, weights=weights, scale="symmetric")
+    assert there.scale.shape == leading
+    torch.testing.assert_close(there.scale * back.scale, torch.ones(leading))
+    torch.testing.assert_close(there.rotation, back.rotation.transpose(-1, -2), rtol=1e-4, atol=1e-5)
+    least = (
+        fit_similarity(source, target, weights=weights).scale * fit_similarity(target, source, weights=weights).scale
+    )
+    assert bool((least < 0.999).all())
+
+
+def test_equal_noise_on_both_sides_leaves_the_symmetric_scale_alone() -> None:
+    generator = torch.Generator().manual_seed(4)
+    truth = torch.randn(20000, 3, generator=generator)
+    source, target = (scale * (truth + 0.4 * torch.randn(truth.shape, generator=generator)) for scale in (1, 2))
+    assert fit_similarity(source, target, scale="symmetric").scale.item() == pytest.approx(2, rel=0.01)
+    assert fit_similarity(source, target).scale.item() == pytest.approx(2 / 1.16, rel=0.01)
+
+
+def test_similarity_agrees_with_roma() -> None:
+    generator = torch.Generator().manual_seed(6)
+    source, target = torch.randn(2, 3, 30, 3, generator=generator, dtype=torch.float64)
+    weights = torch.rand(3, 30, generator=generator, dtype=torch.float64)
+    found = fit_similarity(source, target, weights=weights)
+    rotation, translation, scale = roma.rigid_points_registration(source, target, weights, compute_scaling=True)
+    torch.testing.assert_close(found.rotation, rotation)
+    torch.testing.assert_close(found.translation, translation)
+    torch.testing.assert_close(found.scale, scale)
+    # Noise against noise: some of these would be reflections.
+    assert bool((torch.linalg.det(found.rotation) > 0.999).all())
+    rigid = fit_similarity(source, target, weights=weights, with_scale=False)
+    rotation, translation = roma.rigid_points_registration(source, target, weights)
+    torch.testing.assert_close(rigid.translation, translation)
+
+
+def test_points_far_from_the_origin_keep_their_scale() -> None:
+    source = cloud().double() + 1e4
+    found = fit_similarity(source.float(), 2 * source.float())
+    assert found.scale.dtype == torch.float32
+    assert found.scale.item() == pytest.approx(2, rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["least_squares", "symmetric"])
+def test_points_all_in_one_place_have_no_scale(scale: str) -> None:
+    source = torch.full((2, 9, 3), 0.3)
+    source[0] = cloud()
+    with pytest.raises(WrongInput, match="lie in one place"):
+        fit_similarity(source, cloud(2), scale=scale)
+    fit_similarity(source, cloud(2), with_scale=False, scale=scale)

@@ -17,6 +17,7 @@ REFERENCE_ERROR = 0.1
 _LARGEST_ERROR_PX, _LARGEST_RESIDUAL_PX = 2.0, 3.0
 _FARTHEST = 100.0
 """In medians of the depth."""
+_LOST = (1e4, 1e4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,7 @@ def depth_from_two_views(
     second_from_first: Float[NDArray[np.float64], "4 4"],
     *,
     plane_depth: float | int,
+    step: int = 1,
 ) -> tuple[ViewDepth, ViewDepth]:
     """Depth of both frames: dense motion, checked both ways, triangulated.
 
@@ -52,30 +54,44 @@ def depth_from_two_views(
         intrinsics: (3, 3) in px, of both.
         second_from_first: (4, 4) rigid motion.
         plane_depth: typical depth in the first frame, in the unit of the motion.
+        step: one answer for each block of so many pixels squared, for its centre; h and w are then those of the
+            pictures divided by it, rounded down.
 
     Source: Hartley and Zisserman, Multiple View Geometry, 2nd ed., eq. 13.2 (the plane) and section 12.2
     (triangulation, here with the rays of the one frame taken as exact).
     """
     height, width = first.shape
-    size = (width, height)
     plane = _plane_homography(intrinsics, second_from_first, float(plane_depth))
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    near = cv2.warpPerspective(second, plane, size, flags=flags, borderMode=cv2.BORDER_REPLICATE).astype(np.uint8)
+    near: Any = cv2.warpPerspective(second, plane, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     flow = flow_both_ways(first, near)
-    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    centre = (step - 1) / 2
+    x: Any = (np.arange(width // step, dtype=np.float32) * step + centre)[None]
+    y: Any = (np.arange(height // step, dtype=np.float32) * step + centre)[:, None]
 
-    there = _transfer(plane, columns + flow.forward[..., 0], rows + flow.forward[..., 1])
-    of_first = _triangulate(there, flow.error_forward_px, intrinsics, second_from_first, float(plane_depth))
+    moved, error = (_shrunk(values, step) for values in (flow.forward, flow.error_forward_px))
+    there = _transfer(plane, x + moved[..., 0], y + moved[..., 1])
+    of_first = _triangulate((x, y), there, error, (height, width), intrinsics, second_from_first, float(plane_depth))
 
     # The second frame's pixels lie somewhere in the warped picture; from there the motion leads into the first one.
-    x, y = _transfer(np.linalg.inv(plane), columns, rows)
-    lost = (1e4, 1e4)
-    moved = cv2.remap(flow.backward, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=lost)
-    error = cv2.remap(flow.error_backward_px, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=lost)
-    back = (x + moved[..., 0], y + moved[..., 1])
+    u, v = _transfer(np.linalg.inv(plane), x, y)
+    moved = cv2.remap(flow.backward, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_LOST)
+    error = cv2.remap(flow.error_backward_px, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_LOST)
+    back = (u + moved[..., 0], v + moved[..., 1])
     first_from_second = np.linalg.inv(second_from_first)
-    of_second = _triangulate(back, error, intrinsics, first_from_second, float(plane_depth))
+    of_second = _triangulate((x, y), back, error, (height, width), intrinsics, first_from_second, float(plane_depth))
     return of_first, of_second
+
+
+def _shrunk(values: NDArray[Any], step: int) -> NDArray[Any]:
+    """Means of blocks; what is left over at the right and at the bottom is dropped."""
+    if step == 1:
+        return values
+    height, width = (size // step for size in values.shape[:2])
+    means: NDArray[Any] = cv2.resize(
+        values[: height * step, : width * step], (width, height), interpolation=cv2.INTER_AREA
+    )
+    return means
 
 
 def _plane_homography(
@@ -97,21 +113,22 @@ def _transfer(
 
 
 def _triangulate(
+    here: tuple[NDArray[np.float32], NDArray[np.float32]],
     there: tuple[NDArray[np.float32], NDArray[np.float32]],
     error_px: NDArray[Any],
+    size: tuple[int, int],
     intrinsics: NDArray[Any],
     other_from_own: NDArray[Any],
     typical: float,
 ) -> ViewDepth:
-    """Depth along every own pixel's ray that projects nearest to ``there`` (x, y in px) in the other frame.
+    """Depth along the ray of every own pixel ``here`` that projects nearest to ``there`` in the other frame (x, y).
 
     The point at depth z lies at (z a + t) in the other camera, a = R r, r the ray with z = 1. From
     u (z a_z + t_z) = z a_x + t_x and the same for v, z is found by least squares.
     """
     (f_x, _, c_x), (_, f_y, c_y) = intrinsics[:2].astype(np.float32)
-    height, width = error_px.shape
-    x = ((np.arange(width, dtype=np.float32) - c_x) / f_x)[None]
-    y = ((np.arange(height, dtype=np.float32) - c_y) / f_y)[:, None]
+    height, width = size
+    x, y = (here[0] - c_x) / f_x, (here[1] - c_y) / f_y
     r, t = other_from_own[:3, :3].astype(np.float32), other_from_own[:3, 3].astype(np.float32)
     a_x, a_y, a_z = (r[i, 0] * x + (r[i, 1] * y + r[i, 2]) for i in range(3))
     u, v = (there[0] - c_x) / f_x, (there[1] - c_y) / f_y

@@ -22,7 +22,7 @@ class Layout(StrEnum):
 
 
 def command(
-    family: Annotated[str, typer.Argument(help="defom, igev, raft or depth-anything.")],
+    family: Annotated[str, typer.Argument(help="defom, igev, raft, depth-anything, dust3r or mast3r.")],
     checkpoint: Annotated[
         Path,
         typer.Argument(
@@ -112,7 +112,8 @@ def _facts(network: "PretrainedNetwork", card: "ModelCard | None", output: Path,
     from depthweave.models.conversion import count_parameters
     from depthweave.models.families import find_family
 
-    words = {"stereo": "stereo LEFT RIGHT", "mono": "mono IMAGE"}.get(find_family(network.family).task)
+    commands = {"stereo": "stereo LEFT RIGHT", "mono": "mono IMAGE", "pointmap": "reconstruct FRAMES"}
+    words = commands.get(find_family(network.family).task)
     return {
         "family": network.family,
         "model": None if card is None else card.name,

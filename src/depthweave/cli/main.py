@@ -16,6 +16,7 @@ from depthweave.cli import (
     models,
     mono,
     predict,
+    reconstruct,
     score,
     stereo,
     submit,
@@ -37,6 +38,7 @@ app.command("mono")(mono.command)
 app.command("predict")(predict.command)
 app.command("score")(score.command)
 app.command("submit")(submit.command)
+app.command("reconstruct")(reconstruct.command)
 app.command("synthesize")(synthesize.command)
 app.command("worlds")(worlds.command)
 app.command("train")(train.command)

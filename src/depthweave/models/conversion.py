@@ -1,5 +1,6 @@
 """Weights between layouts: official checkpoints, the Hugging Face hub's, and folders of `PretrainedNetwork`."""
 
+import argparse
 import hashlib
 import inspect
 import json
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from depthweave import io
 from depthweave.errors import DepthweaveError, WrongFile, WrongInput
 from depthweave.models.families import FAMILIES, find_family
-from depthweave.models.pretrained import PretrainedNetwork, read_checkpoint
+from depthweave.models.pretrained import PretrainedNetwork, open_checkpoint, read_checkpoint
 from depthweave.models.registry import ModelCard, list_models
 from depthweave.models.weights import CONFIG_NAME, WEIGHTS_NAME
 
@@ -24,7 +25,8 @@ def read_official(family: str, checkpoint: io.files.AnyPath, **options: Any) -> 
     Args:
         family: see `depthweave.models.families.FAMILIES`.
         checkpoint: a file, see `read_checkpoint`.
-        options: what the family's ``from_official`` takes beside the tensors, where they do not tell everything.
+        options: what the family's ``from_official`` takes beside the tensors, where they do not tell everything; they
+            go before what the file says of its training.
 
     Raises:
         UnknownModel: no such family.
@@ -33,9 +35,11 @@ def read_official(family: str, checkpoint: io.files.AnyPath, **options: Any) -> 
     """
     converter = find_family(family).converter()
     _require_options(family, converter, Path(checkpoint), options)
-    state = read_checkpoint(checkpoint)
+    opened = open_checkpoint(checkpoint)
+    state = opened.state
+    stated = converter.stated_options(opened.arguments) if hasattr(converter, "stated_options") else {}
     try:
-        found: PretrainedNetwork = converter.from_official(state, **options)
+        found: PretrainedNetwork = converter.from_official(state, **{**stated, **options})
     except WrongInput as error:
         others = [name for name in FAMILIES if name != family and _fits(name, state)]
         hint = f"; it is one of the family {others[0]}, so use that" if others else ""
@@ -77,15 +81,18 @@ def read_saved(family: str, folder: io.files.AnyPath) -> PretrainedNetwork:
 
 
 def write_official(network: PretrainedNetwork, file: io.files.AnyPath) -> Path:
-    """Write the network as its authors do: a plain state dict for `torch.load`.
+    """Write the network as its authors do: a state dict for `torch.load`, with the arguments that their loader needs.
 
     Raises:
         NotWritable: the file cannot be written.
     """
-    state = find_family(network.family).converter().to_official(network)
+    converter = find_family(network.family).converter()
+    # Clones, because torch writes the whole storage of which a tensor may be a part.
+    content: dict[str, Any] = {name: tensor.clone() for name, tensor in converter.to_official(network).items()}
+    if hasattr(converter, "official_arguments"):
+        content = {"args": argparse.Namespace(**converter.official_arguments(network)), "model": content}
     with io.atomic_path(file) as temporary:
-        # Clones, because torch writes the whole storage of which a tensor may be a part.
-        torch.save({name: tensor.clone() for name, tensor in state.items()}, temporary)
+        torch.save(content, temporary)
     return Path(file)
 
 
@@ -128,8 +135,14 @@ def recognise(network: PretrainedNetwork, source: io.files.AnyPath, name: str | 
             raise WrongInput(f"{source} is not {name}, it is {kind}; choose another --name.")
         return named[0]
     if len(same) > 1:
-        same = [card for card in same if Path(source).name in (card.checkpoint, *card.variants)]
+        same = [card for card in same if Path(source).name in _names_of(card)]
     return same[0] if len(same) == 1 else None
+
+
+def _names_of(card: ModelCard) -> tuple[str | None, ...]:
+    """Names of files and folders that hold the weights of a model."""
+    _, slash, repository = card.source.rpartition("/")
+    return (card.checkpoint, *card.variants, repository if slash else None)
 
 
 def origin_of(source: io.files.AnyPath, card: ModelCard | None) -> dict[str, str]:

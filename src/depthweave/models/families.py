@@ -24,8 +24,9 @@ class Family:
         package: has the modules ``network`` (the class) and, where others have published weights, ``convert``:
             ``from_official(state)`` makes a network of the authors' tensors, ``to_official(network)`` is the way back.
             Where the tensors do not tell everything, ``required_options(file_name)`` says what else ``from_official``
-            needs. Where the Hugging Face hub has a layout of its own there are also ``from_hub(state, config)`` and
-            ``to_hub(network)``, which gives both.
+            needs; ``stated_options(arguments)`` takes it from the arguments of the training, where a file holds them,
+            and ``official_arguments(network)`` is the way back. Where the Hugging Face hub has a layout of its own
+            there are also ``from_hub(state, config)`` and ``to_hub(network)``, which gives both.
         network: name of the class.
         official: whether others have published weights, so that there is a ``convert``.
     """
@@ -58,6 +59,8 @@ FAMILIES: Mapping[str, Family] = {
     "raft": Family("stereo", "depthweave.models.stereo.raft", "RaftStereo"),
     "igev": Family("stereo", "depthweave.models.stereo.igev", "IgevStereo"),
     "depth-anything": Family("mono", "depthweave.models.mono.depth_anything", "DepthAnything"),
+    "dust3r": Family("pointmap", "depthweave.models.pointmap.dust3r", "Dust3r"),
+    "mast3r": Family("pointmap", "depthweave.models.pointmap.mast3r", "Mast3r"),
     "compact": Family("stereo", "depthweave.models.stereo.compact", "CompactStereo", official=False),
 }
 

@@ -1,5 +1,6 @@
 """Networks with weights: a folder of configuration and safetensors, written whole and read strictly."""
 
+import argparse
 import json
 import pickle
 import re
@@ -40,6 +41,19 @@ class Description:
     family: str
     config: Mapping[str, Any]
     origin: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a file of others holds.
+
+    Attributes:
+        state: its tensors by name, on the CPU.
+        arguments: of the training (``args``); empty where the file does not hold them.
+    """
+
+    state: Mapping[str, Tensor]
+    arguments: Mapping[str, Any]
 
 
 class PretrainedNetwork(nn.Module):
@@ -164,7 +178,12 @@ def describe(folder: io.files.AnyPath) -> Description:
 
 
 def read_checkpoint(path: io.files.AnyPath) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, by name, on the CPU.
+    """The tensors of a checkpoint, by name, on the CPU; see `open_checkpoint`."""
+    return dict(open_checkpoint(path).state)
+
+
+def open_checkpoint(path: io.files.AnyPath) -> Checkpoint:
+    """The tensors of a checkpoint, and what it says of its training.
 
     Args:
         path: `.safetensors`, or any file of `torch.save` that holds a state dict, plain or under ``model`` or
@@ -176,12 +195,14 @@ def read_checkpoint(path: io.files.AnyPath) -> dict[str, Tensor]:
     file = io.require_file(path)
     if file.suffix == ".safetensors":
         try:
-            return load_file(file)
+            return Checkpoint(load_file(file), {})
         except (SafetensorError, OSError) as error:
             raise WrongFile(f"{file} is not a complete safetensors file ({error}); get it again") from error
     try:
         # Mapped files are read as they are used; those of torch before 1.6 are no zip and cannot be mapped.
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+        # A namespace is what trainings keep their arguments in; making one runs no code of the file's.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except pickle.UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
         if wanted is None:
@@ -192,6 +213,8 @@ def read_checkpoint(path: io.files.AnyPath) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise WrongFile(f"{file} is not a checkpoint of torch, or a damaged one; get it again") from error
+    arguments = content.get("args") if isinstance(content, Mapping) else None
+    stated = vars(arguments) if isinstance(arguments, argparse.Namespace) else arguments
     for wrapper in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -201,7 +224,8 @@ def read_checkpoint(path: io.files.AnyPath) -> dict[str, Tensor]:
     if foreign:
         raise WrongFile(f"{file} holds no plain state dict: {_count('not a tensor', foreign)}")
     wrapped = all(name.startswith("module.") for name in content)
-    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in content.items()}
+    state = {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in content.items()}
+    return Checkpoint(state, stated if isinstance(stated, Mapping) else {})
 
 
 class _EmptyOnMeta(TorchFunctionMode):

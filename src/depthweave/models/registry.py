@@ -300,10 +300,96 @@ _MONO_CARDS = (
     ),
 )
 
-_CARDS = (*_CLASSICAL_CARDS, _COMPACT, *_STEREO_NETWORK_CARDS, *_MONO_CARDS)
+_GEOMETRIC = ModelCard(
+    name="geometric",
+    task="pointmap",
+    family="geometric",
+    summary="clips without weights: dense flow, epipolar geometry, triangulation, what moves is left out",
+    source="built-in",
+    licence="Apache-2.0",
+    commercial_use=True,
+    parameters=0,
+    training_data="none",
+    citation="Hartley and Zisserman, Multiple View Geometry in Computer Vision, 2nd ed., chapters 9-12",
+    settings={"average": "median"},
+)
+
+_DUST3R_DATA = "Habitat, MegaDepth, ARKitScenes, Static Scenes 3D, BlendedMVS, ScanNet++, CO3Dv2, Waymo"
+
+
+def _dust3r(name: str, folder: str, parameters: int, summary: str) -> ModelCard:
+    return ModelCard(
+        name=name,
+        task="pointmap",
+        family="dust3r",
+        summary=summary,
+        source=f"naver/{folder}",
+        licence="CC BY-NC-SA 4.0",
+        commercial_use=False,
+        parameters=parameters,
+        training_data=f"CroCo v2, then {_DUST3R_DATA}",
+        citation="Wang et al., DUSt3R: Geometric 3D Vision Made Easy, CVPR 2024",
+        checkpoint=f"{folder}.pth",
+        page="https://github.com/naver/dust3r",
+    )
+
+
+_DUST3R = _dust3r(
+    "dust3r-512",
+    "DUSt3R_ViTLarge_BaseDecoder_512_dpt",
+    571_170_440,
+    "DUSt3R at 512 px: pointmaps of two pictures of a scene that stands still, up to scale",
+)
+
+_POINTMAP_CARDS = (
+    _GEOMETRIC,
+    _DUST3R,
+    _dust3r(
+        "dust3r-512-linear",
+        "DUSt3R_ViTLarge_BaseDecoder_512_linear",
+        532_342_016,
+        "DUSt3R at 512 px with linear heads: faster, coarser at edges",
+    ),
+    _dust3r(
+        "dust3r-224-linear",
+        "DUSt3R_ViTLarge_BaseDecoder_224_linear",
+        532_342_016,
+        "DUSt3R at 224 px with linear heads: the fastest of the pointmap networks",
+    ),
+    replace(
+        _DUST3R,
+        name="monst3r",
+        summary="MonST3R: DUSt3R tuned to videos in which things move, up to scale",
+        source="Junyi42/MonST3R_PO-TA-S-W_ViTLarge_BaseDecoder_512_dpt",
+        training_data="DUSt3R's, then PointOdyssey, TartanAir, Spring, Waymo",
+        citation="Zhang et al., MonST3R: A Simple Approach for Estimating Geometry in the Presence of Motion, "
+        "ICLR 2025",
+        checkpoint="MonST3R_PO-TA-S-W_ViTLarge_BaseDecoder_512_dpt.pth",
+        page="https://github.com/Junyi42/monst3r",
+        settings={"min_confidence": 1.1},
+    ),
+    ModelCard(
+        name="mast3r",
+        task="pointmap",
+        family="mast3r",
+        summary="MASt3R: pointmaps in about metres, and descriptors for matching",
+        source="naver/MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric",
+        licence="CC BY-NC-SA 4.0 (and the terms of its data, Map-free's in particular)",
+        commercial_use=False,
+        parameters=688_638_088,
+        training_data=f"DUSt3R's ({_DUST3R_DATA}), Map-free, WildRGB-D, Virtual KITTI, UnrealStereo4K, TartanAir, and "
+        "a set of its authors' own",
+        citation="Leroy, Cabon and Revaud, Grounding Image Matching in 3D with MASt3R, ECCV 2024",
+        checkpoint="MASt3R_ViTLarge_BaseDecoder_512_catmlpdpt_metric.pth",
+        page="https://github.com/naver/mast3r",
+    ),
+)
+
+_CARDS = (*_CLASSICAL_CARDS, _COMPACT, *_STEREO_NETWORK_CARDS, *_MONO_CARDS, *_POINTMAP_CARDS)
 
 DEFAULT_STEREO = "depthweave-s"
 DEFAULT_MONO = "depth-anything-v2-small"
+DEFAULT_POINTMAP = "geometric"
 
 
 def list_models(task: Task | None = None) -> tuple[ModelCard, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -23,12 +23,24 @@ from depthweave.classical import (
 from depthweave.errors import LicenceNotice, WrongFile, WrongInput
 from depthweave.io.files import AnyPath
 from depthweave.models.families import find_family
+from depthweave.models.pointmap.official import hub_family
 from depthweave.models.pretrained import Description, PretrainedNetwork, describe
-from depthweave.models.registry import DEFAULT_MONO, DEFAULT_STEREO, ModelCard, Task, find_model, list_models
+from depthweave.models.registry import (
+    DEFAULT_MONO,
+    DEFAULT_POINTMAP,
+    DEFAULT_STEREO,
+    ModelCard,
+    Task,
+    find_model,
+    list_models,
+)
 from depthweave.models.weights import CONFIG_NAME, converted_weights, download_weights, find_weights
 from depthweave.pipelines import mono
 from depthweave.pipelines.network_stereo import NetworkMatching, default_settings
 from depthweave.pipelines.stereo import StereoMatcher
+
+if TYPE_CHECKING:
+    from depthweave.pipelines.reconstruct import Reconstructor
 
 _CLASSICAL: dict[str, tuple[type[Any], type[Any]]] = {
     "sgm": (SemiGlobalMatching, SemiGlobalConfig),
@@ -48,14 +60,15 @@ def load(
     dtype: str = "auto",
     **options: Any,
 ) -> Any:
-    """The model of that name, ready to be called: a `StereoMatcher` or a `MonoEstimator`, as its card's task says.
+    """The model of that name, ready to be called: a `StereoMatcher`, `MonoEstimator` or `Reconstructor`, by its task.
 
     Args:
         name: as `depthweave models` lists it, the name under which `depthweave convert` keeps weights, a folder with
             ``config.json``, or ``owner/name`` on the Hugging Face hub; None gives the task's default, without a task
             that for stereo pairs.
         task: what the caller needs the model for; another kind of model is refused before its weights are read.
-        device: ``auto`` (cuda, mps, cpu in that order) or a torch device. ``sgm`` and ``bm`` always run on the CPU.
+        device: ``auto`` (cuda, mps, cpu in that order) or a torch device. ``sgm``, ``bm`` and ``geometric`` always run
+            on the CPU.
         dtype: what networks compute in: ``auto`` (half precision on cuda), float32, float16 or bfloat16.
         options: fields of the model's configuration or settings of its pipeline, above those of its card, e.g.
             ``load("block", cost="zncc")`` or ``load("defom-vits", iterations=16)``.
@@ -67,7 +80,7 @@ def load(
         WrongInput: an option that the model does not have, or a model for another task.
     """
     if name is None:
-        name = DEFAULT_MONO if task == "mono" else DEFAULT_STEREO
+        name = {"mono": DEFAULT_MONO, "pointmap": DEFAULT_POINTMAP}.get(task or "stereo", DEFAULT_STEREO)
     how = {"device": device, "dtype": dtype, **options}
     card = _card(str(name))
     if card is None:
@@ -78,15 +91,24 @@ def load(
     _require_task(card.name, card.task, task)
     if card.name in _CLASSICAL:
         return _classical(card, **how)
+    if card.name == DEFAULT_POINTMAP:
+        return _geometric(card, **how)
     _announce(card)
     if card.task == "stereo":
         return _network(find_weights(card), card, **how)
+    if card.task == "pointmap":
+        folder = find_weights(card)
+        return _network(folder, card, **how) if _is_ours(folder) else _pointmap_network(folder, card, **how)
     converted = converted_weights(card.name)
     return mono.build(card, **how) if converted is None else _network(converted, card, **how)
 
 
 def _from_folder(name: AnyPath, folder: Path, task: Task | None, how: Mapping[str, Any]) -> Any:
     if not _is_ours(folder):
+        family = hub_family(folder)
+        if family is not None:
+            _require_task(str(name), "pointmap", task)
+            return _pointmap_network(folder, _unknown_card(str(name), "pointmap", family, name), **how)
         # What transformers or diffusers have saved. A hub id stays one, for they need other files of it.
         _require_task(str(name), "mono", task)
         return mono.build(name if Path(name).is_dir() else str(name), **how)
@@ -96,15 +118,18 @@ def _from_folder(name: AnyPath, folder: Path, task: Task | None, how: Mapping[st
     base = found.origin.get("model")
     label = folder.name if folder in (Path(name), converted_weights(str(name))) else str(name)
     if base is None:
-        unstated = "not stated"
-        settings = _shared_settings(found.family)
-        card = ModelCard(
-            label, kind, found.family, "", str(name), unstated, None, 0, unstated, unstated, settings=settings
-        )
+        card = _unknown_card(label, kind, found.family, name)
     else:
         card = replace(find_model(base), name=label)
         _announce(card)
     return _network(folder, card, **how)
+
+
+def _unknown_card(label: str, task: Task, family: str, source: AnyPath) -> ModelCard:
+    """Of weights that are no registered model's."""
+    unstated = "not stated"
+    settings = _shared_settings(family)
+    return ModelCard(label, task, family, "", str(source), unstated, None, 0, unstated, unstated, settings=settings)
 
 
 def _classical(card: ModelCard, *, device: str, dtype: str, **options: Any) -> StereoMatcher:
@@ -124,6 +149,8 @@ def _network(folder: Path, card: ModelCard, **how: Any) -> Any:
     card = replace(card, revision=card.revision or _revision(folder, found))
     if card.task == "mono":
         return mono.build(folder, card=card, **how)
+    if card.task == "pointmap":
+        return _pointmap_network(folder, card, **how)
     return _stereo_network(folder, find_family(found.family).network_class(), card, **how)
 
 
@@ -136,6 +163,38 @@ def _stereo_network(
     # The card limits the enlarging that it asks for, not a scale that the caller has chosen.
     settings = {name: value for name, value in card.settings.items() if name != "max_pixels" or "scale" not in options}
     return StereoMatcher(network, card=card, device=device, dtype=dtype, **{**settings, **options})
+
+
+def _geometric(card: ModelCard, *, device: str, dtype: str, **options: Any) -> "Reconstructor":
+    from depthweave.pipelines.geometric_pairs import GeometricPairs
+    from depthweave.pipelines.reconstruct import Reconstructor
+
+    if runtime.choose_dtype(dtype, torch.device("cpu")) != torch.float32:
+        raise WrongInput(f"{card.name} computes in float32; leave dtype (--dtype) away.")
+    own, pipeline = _split(card, options, GeometricPairs.__init__, Reconstructor.__init__)
+    return Reconstructor(GeometricPairs(**own), card=card, **pipeline)
+
+
+def _pointmap_network(folder: Path, card: ModelCard, *, device: str, dtype: str, **options: Any) -> "Reconstructor":
+    from depthweave.pipelines import network_pairs
+    from depthweave.pipelines.reconstruct import Reconstructor
+
+    own, pipeline = _split(card, options, network_pairs.NetworkPairs.__init__, Reconstructor.__init__)
+    estimator = network_pairs.build(folder, card=card, device=device, dtype=dtype, **own)
+    return Reconstructor(estimator, card=card, **pipeline)
+
+
+def _split(
+    card: ModelCard, options: Mapping[str, Any], estimator: Callable[..., Any], pipeline: Callable[..., Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options above the card's settings, those of the estimator and those of its pipeline."""
+    own, rest = ([name for name in _keywords(call) if name != "revision"] for call in (estimator, pipeline))
+    _require_known(card.name, options, [*own, *rest])
+    settings = {**card.settings, **options}
+    return (
+        {name: value for name, value in settings.items() if name in own},
+        {name: value for name, value in settings.items() if name in rest},
+    )
 
 
 def _card(name: str) -> ModelCard | None:

@@ -6,6 +6,8 @@ from depthweave.types.cloud import PointCloud
 from depthweave.types.maps import DepthMap, DisparityMap, InverseDepthMap, Scale
 from depthweave.types.pair import StereoPair
 from depthweave.types.picture import Picture, read_picture
+from depthweave.types.pointmaps import PairPointmaps
+from depthweave.types.reconstruction import Reconstruction
 
 __all__ = [
     "Camera",
@@ -14,8 +16,10 @@ __all__ = [
     "DepthVideo",
     "DisparityMap",
     "InverseDepthMap",
+    "PairPointmaps",
     "Picture",
     "PointCloud",
+    "Reconstruction",
     "Scale",
     "StereoPair",
     "read_picture",

@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import roma
 import torch
 from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
@@ -219,7 +218,8 @@ def save_clip(clip: RenderedClip, folder: str | Path, *, extras: bool = False) -
             io.write_pfm(folder / "disparity_right" / f"{number}.pfm", _array(right.disparity[frame]))
     _write_flow(folder, "forward", clip.flow_forward, clip.forward_match, first=0)
     _write_flow(folder, "backward", clip.flow_backward, clip.backward_match, first=1)
-    _write_trajectory(folder / "poses.txt", poses, clip.fps)
+    times_s = np.arange(len(poses)) / clip.fps
+    io.write_trajectory(folder / "poses.txt", times_s, _array(poses))
     _write_camera(folder / _LAST_FILE, clip.camera, clip.left.disparity)
 
 
@@ -298,14 +298,6 @@ def _write_camera(path: Path, camera: Camera, disparity: Float[Tensor, "*b h w"]
         intrinsics, camera.baseline_m, camera.doffs_px, camera.width, camera.height, max_disparity_px=bound
     )
     io.write_calibration(path, calibration)
-
-
-def _write_trajectory(path: Path, world_from_camera: Float[Tensor, "t 4 4"], fps: float) -> None:
-    quaternions = roma.rotmat_to_unitquat(world_from_camera[:, :3, :3])
-    rows = torch.cat((world_from_camera[:, :3, 3], quaternions), dim=1).tolist()
-    lines = [" ".join(f"{number:.9f}" for number in (frame / fps, *row)) for frame, row in enumerate(rows)]
-    with io.atomic_path(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:
