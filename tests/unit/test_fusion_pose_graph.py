@@ -89,6 +89,13 @@ def test_outliers_are_taken_out_and_named() -> None:
     assert np.abs(plain.values - log_scale).max() > 0.1
 
 
+def test_outliers_on_one_side_do_not_pull() -> None:
+    differences = np.concatenate((np.linspace(-0.01, 0.01, 11), np.full(4, 1.0)))
+    pairs = np.tile(np.array([[1, 0]], dtype=np.int64), (15, 1))
+    solved = solve_log_scales(pairs, differences, np.ones(15), np.array([0.0, np.nan]))
+    assert abs(solved.values[1]) < 5e-4
+
+
 def test_frames_that_nothing_reaches_are_unknown() -> None:
     pairs = np.array([(0, 1), (2, 3)], dtype=np.int64)
     known = np.array([0.0, np.nan, np.nan, np.nan, np.nan])

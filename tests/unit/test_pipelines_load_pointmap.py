@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depthweave import Scale, load
-from depthweave.errors import WrongInput
+from depthweave.errors import DepthweaveWarning, WrongInput
 from depthweave.models.pointmap.dust3r import Dust3r, Dust3rConfig
 
 
@@ -35,10 +35,12 @@ def test_a_folder_reconstructs(folder: Path) -> None:
         "upsample": "edge-aware",
     }
     pictures = [torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    found = model(pictures)
+    with pytest.warns(DepthweaveWarning, match="focal length"):  # the weights are random
+        found = model(pictures)
     assert found.depth.values.shape == (3, 48, 64)
     assert found.scale == Scale.UNKNOWN_SCALE
-    alone = model(pictures[:1])
+    with pytest.warns(DepthweaveWarning, match="focal length"):
+        alone = model(pictures[:1])
     assert alone.component.tolist() == [0]
     assert bool(alone.depth.valid.any())
     torch.testing.assert_close(alone.world_from_camera[0], torch.eye(4))

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 import torch
 from exact_pairs import HEIGHT, WIDTH, ExactPairs, camera_of, picture_of, points_of, world_from_camera
 
-from depthweave import Clip, DepthMap, PointCloud, Reconstruction, Scale, geometry, io
-from depthweave.errors import DifferentConfiguration, WrongFile, WrongInput
+from depthweave import Camera, Clip, DepthMap, PointCloud, Reconstruction, Scale, geometry, io
+from depthweave.errors import DepthweaveWarning, DifferentConfiguration, WrongFile, WrongInput
 from depthweave.pipelines.placed_clip import ranges
 from depthweave.pipelines.reconstruct import Reconstructor
 
@@ -211,7 +212,7 @@ import os, signal, sys
 import torch
 torch.set_num_threads({torch.get_num_threads()})  # sums of other shares differ in the last digit
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from depthweave import Clip, DepthMap
+from depthweave import Camera, Clip, DepthMap
 from depthweave.pipelines.reconstruct import Reconstructor
 from exact_pairs import ExactPairs
 save = DepthMap.save
@@ -235,7 +236,7 @@ Reconstructor(ExactPairs()).write(Clip.read({str(written / "frames_in")!r}), {st
 
 def test_memory_is_a_window(tmp_path: Path) -> None:
     estimator = ExactPairs(window=3)
-    Reconstructor(estimator)(clip_of(60))
+    Reconstructor(estimator).write(clip_of(60), tmp_path)
     assert estimator.passes == 60
     assert max(estimator.prepared_now) == 4
     assert len(estimator.prepared_now) == 60
@@ -258,6 +259,20 @@ def test_a_cut_gives_two_worlds(tmp_path: Path) -> None:
     assert_true(found, [0, 1, 2, 3, 4, 5])
     assert_true(found, [6, 7, 8, 9])
     assert found.frames_of(1) == [6, 7, 8, 9]
+
+
+def test_what_the_manifest_warns_of_is_said_in_python_too() -> None:
+    with pytest.warns(DepthweaveWarning, match="frames 6-9"):
+        Reconstructor(ExactPairs(cuts=(6,)))(clip_of(10))
+
+
+def test_warnings_of_the_estimator_stand_in_the_manifest(tmp_path: Path) -> None:
+    class Doubting(ExactPairs):
+        def calibrate(self, clip: Clip) -> Camera | None:
+            warnings.warn("it is dark.", DepthweaveWarning, stacklevel=1)
+            return super().calibrate(clip)
+
+    assert Reconstructor(Doubting()).write(clip_of(), tmp_path)["warnings"] == ["it is dark."]
 
 
 def test_a_frame_that_nothing_ties_has_no_pose_and_no_depth(tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ def adjust(
     fixed: Bool[NDArray[np.bool_], "c"] | None = None,
     refine_focal: bool = False,
     iterations: int = 10,
-    huber_px: float = 1.0,
+    tolerance_px: float = 1.0,
 ) -> Bundle:
-    """Bundle adjustment: least squares over cameras and points, robust by Huber's weights.
+    """Bundle adjustment: least squares over cameras and points, robust by Cauchy's weights.
 
     Levenberg and Marquardt's steps; points are eliminated by the Schur complement, so that the system that is solved
     has six unknowns per camera.
@@ -66,18 +66,20 @@ def adjust(
         fixed: cameras that stay; by default the first.
         refine_focal: whether the shared focal length may change, too.
         iterations: so many steps at most; it ends when a step lowers the cost by less than a thousandth of a percent.
-        huber_px: residuals beyond this count linearly.
+        tolerance_px: residuals beyond this count less and less.
 
-    Source: Triggs et al., Bundle adjustment: a modern synthesis, 1999, section 6.1.
+    Minimises the sum of c^2 log(1 + r^2 / c^2) over the lengths r of residuals, c the tolerance.
+
+    Source: Triggs et al., Bundle adjustment: a modern synthesis, 1999, sections 3.3 and 6.1.
     """
     held = np.arange(len(start.camera_from_world)) == 0 if fixed is None else fixed
     current, damping = start, _DAMPING
-    cost, weights = _cost(current, seen, huber_px)
+    cost, weights = _cost(current, seen, tolerance_px)
     for _ in range(iterations):
         step = _System(current, seen, weights, ~held, refine_focal)
         for _ in range(6):
             proposed = step.solve(damping)
-            found, changed = (np.inf, weights) if proposed is None else _cost(proposed, seen, huber_px)
+            found, changed = (np.inf, weights) if proposed is None else _cost(proposed, seen, tolerance_px)
             if proposed is not None and found < cost:
                 gain, current, cost, weights = cost - found, proposed, found, changed
                 damping = max(damping / 5, 1e-9)
@@ -195,11 +197,10 @@ def _project(bundle: Bundle, seen: Observations) -> tuple[NDArray[np.float64], N
     return projected, in_camera
 
 
-def _cost(bundle: Bundle, seen: Observations, huber_px: float) -> tuple[float, NDArray[np.float64]]:
+def _cost(bundle: Bundle, seen: Observations, tolerance_px: float) -> tuple[float, NDArray[np.float64]]:
     length = np.linalg.norm(bundle.residuals_px(seen), axis=1)
-    far = length > huber_px
-    weights = np.where(far, huber_px / np.maximum(length, 1e-12), 1.0)
-    return float(np.where(far, huber_px * (2 * length - huber_px), length**2).sum()), weights
+    ratio = (length / tolerance_px) ** 2
+    return float(tolerance_px**2 * np.log1p(ratio).sum()), 1 / (1 + ratio)
 
 
 def _block_sparse(

@@ -14,6 +14,7 @@ from depthweave.classical.bundle import Bundle, Observations, adjust, projection
 FEWEST = 30
 """So many corners must be shared by two frames, or placed in a camera, for anything to be said."""
 _INLIER_PX, _OUTLIER_PX = 2.0, 4.0
+_TOLERANCE_PX = (0.1, 1.0)
 _LEAST_ANGLE_DEG = 1.0
 _START_PARALLAX_PX = 2.0
 _LARGEST_TURN_DEG = 20.0
@@ -99,7 +100,7 @@ class SparseMap:
         for factor in _FOCAL_TRIALS:
             intrinsics = self.bundle.intrinsics * np.array([[factor, factor, 1], [1, factor, 1], [1, 1, 1]])
             start = Bundle(self.bundle.camera_from_world, self.bundle.points, intrinsics)
-            found.append(adjust(start, self.seen, iterations=30, refine_focal=True, huber_px=self.unit))
+            found.append(adjust(start, self.seen, iterations=30, refine_focal=True, tolerance_px=self.tolerance_px()))
         focal = [float(bundle.intrinsics[0, 0]) for bundle in found]
         if max(focal) > _FOCAL_AGREEMENT * min(focal):
             return False
@@ -187,7 +188,7 @@ class SparseMap:
         """Adjust all cameras, or the last ones that were added with the points they see; then drop what fits badly."""
         count = len(self.places)
         if local is None or count <= local:
-            self.bundle = adjust(self.bundle, self.seen, iterations=iterations, huber_px=self.unit)
+            self.bundle = adjust(self.bundle, self.seen, iterations=iterations, tolerance_px=self.tolerance_px())
         else:
             self._adjust_last(local, iterations)
         self._clean()
@@ -206,10 +207,15 @@ class SparseMap:
         if not fixed.any():
             fixed[0] = True
         start = Bundle(self.bundle.camera_from_world[cameras], self.bundle.points[chosen], self.bundle.intrinsics)
-        found = adjust(start, part, fixed=fixed, iterations=iterations, huber_px=self.unit)
+        found = adjust(start, part, fixed=fixed, iterations=iterations, tolerance_px=self.tolerance_px())
         poses, points = self.bundle.camera_from_world.copy(), self.bundle.points.copy()
         poses[cameras], points[chosen] = found.camera_from_world, found.points
         self.bundle = Bundle(poses, points, self.bundle.intrinsics)
+
+    def tolerance_px(self) -> float:
+        """Residual from which corners count less: twice the median, so that few wrong ones do not outweigh many."""
+        length = np.linalg.norm(self.bundle.residuals_px(self.seen), axis=1)
+        return self.unit * float(np.clip(2 * np.median(length) / self.unit, *_TOLERANCE_PX))
 
     def _clean(self) -> None:
         errors = np.linalg.norm(self.bundle.residuals_px(self.seen), axis=1)

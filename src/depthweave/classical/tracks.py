@@ -12,6 +12,8 @@ FEATURES = 1200
 """So many corners are followed at a time."""
 _SPACING = 0.012
 """Least distance of two corners, as a share of the picture's diagonal."""
+_QUALITY = 0.001
+"""Of the weakest corner against the best: pictures of plain walls have no others."""
 _LEVELS, _WINDOW_PX = 4, 15
 _RETURN_PX = 0.7
 """A corner that is followed back ends this close to where it started, or it is lost."""
@@ -68,7 +70,7 @@ class FeatureTracker:
         free = np.full(grey.shape, 255, np.uint8)
         for x, y in self._positions:
             cv2.circle(free, (round(float(x)), round(float(y))), round(spacing), 0, -1)
-        corners: Any = cv2.goodFeaturesToTrack(grey, missing, 0.005, spacing, mask=free, blockSize=5)
+        corners: Any = cv2.goodFeaturesToTrack(grey, missing, _QUALITY, spacing, mask=free, blockSize=5)
         if corners is None:
             return
         fresh = corners[:, 0]

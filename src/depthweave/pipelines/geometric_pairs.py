@@ -1,6 +1,7 @@
 """Pairs of frames to pointmaps by plain geometry: nothing to download."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from depthweave import geometry, images, runtime
 from depthweave.classical.motion import CameraMotion, camera_motion
 from depthweave.classical.tracks import FeatureTracker
 from depthweave.classical.two_view_depth import depth_from_two_views
-from depthweave.errors import WrongInput
+from depthweave.errors import DepthweaveWarning, WrongInput
 from depthweave.types import Camera, Clip, PairPointmaps, Scale
 
 LONGEST_WINDOW = 32
@@ -86,6 +87,8 @@ class GeometricPairs:
     def calibrate(self, clip: Clip) -> Camera | None:
         """Find the camera's motion through the clip, and its focal length where nobody gives it.
 
+        Warns where the motion does not tell the focal length, as when the camera only moves ahead.
+
         Raises:
             WrongInput: fewer than two frames, or no two that show parallax.
         """
@@ -106,6 +109,14 @@ class GeometricPairs:
         )
         if not (found.segment >= 0).any():
             raise WrongInput(_why_nothing(clip.name, found, working))
+        if not known and not found.focal_found:
+            assumed = TYPICAL_FOCAL * max(size)
+            warnings.warn(
+                f"the motion in {clip.name} does not tell the focal length, so {assumed:.0f} px is assumed, and depth "
+                "may be stretched; give a calibration (-c K.txt) or focal_px.",
+                DepthweaveWarning,
+                stacklevel=2,
+            )
         self._motion, self._size = found, working
         self.window = self._needed_window()
         intrinsics = torch.from_numpy(found.intrinsics).float()

@@ -124,6 +124,7 @@ class PlacedClip:
         folder: Path,
         facts: dict[str, Any],
         timings: dict[str, float],
+        notes: Sequence[str],
         *,
         upsample: Upsampling,
         max_points: int,
@@ -137,6 +138,7 @@ class PlacedClip:
             folder: of the result.
             facts: what made it, for the manifest.
             timings: seconds so far, by step.
+            notes: sentences that the manifest lists as warnings, with those about the frames' places.
             upsample: from the working size to the pictures'.
             max_points: of the cloud.
             min_confidence: of the cloud's points.
@@ -148,12 +150,12 @@ class PlacedClip:
         times_s = source_times(self.clip, len(self.component))
         files = {"data": "frames"}
         files |= write_trajectories(folder, times_s, self.world_from_camera, self.component)
-        notes = self._notes()
+        sentences = [*notes, *self._notes()]
         if not plain:
             files |= self._write_cloud(folder, cloud)
             files |= self._write_views(folder, cloud, limits, show)
             if len(cloud) == 0:
-                notes.append(
+                sentences.append(
                     "no pixel is sure enough for a cloud; lower cloud_confidence (--set cloud_confidence=0.2)."
                 )
         shown = limits.get(0, images.ColorRange(0.0, 1.0))
@@ -166,7 +168,7 @@ class PlacedClip:
             "working_size": {"width": self.working_size[1], "height": self.working_size[0]},
             "points": len(cloud),
             "drift": self.drift.to_dict(),
-            "warnings": notes,
+            "warnings": sentences,
             "color_range": {"low": shown.low, "high": shown.high, "map": "turbo"},
             "timings_s": {**timings, "write": time.perf_counter() - start},
             "files": files,

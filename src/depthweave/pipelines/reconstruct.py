@@ -5,6 +5,7 @@ import json
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from depthweave import io, runtime
-from depthweave.errors import WrongFile, WrongInput
+from depthweave.errors import DepthweaveWarning, WrongFile, WrongInput
 from depthweave.fusion.own_view import Average
 from depthweave.fusion.placement import Placement
 from depthweave.fusion.windows import FusedFrame, PointmapFusion
@@ -117,12 +118,15 @@ class Reconstructor:
     ) -> Reconstruction:
         """Reconstruct a clip in memory: all its depth at the pictures' size. `write` takes clips of any length.
 
-        Arguments and errors as in `write`.
+        Arguments and errors as in `write`; what its manifest lists as warnings is warned of.
         """
         clip = as_clip(clip)
         with tempfile.TemporaryDirectory() as folder:
-            self._write(clip, Path(folder), known_poses, poses_scale, show_progress, plain=True)
-            return Reconstruction.read(folder, clip=clip)
+            facts = self._write(clip, Path(folder), known_poses, poses_scale, show_progress, plain=True)
+            found = Reconstruction.read(folder, clip=clip)
+        for sentence in facts["warnings"]:
+            warnings.warn(sentence, DepthweaveWarning, stacklevel=2)
+        return found
 
     def write(
         self,
@@ -177,7 +181,7 @@ class Reconstructor:
         if finished is not None:
             return finished
         try:
-            camera, placement, size, timings = self._place(clip, folder, known_poses, show)
+            camera, placement, size, timings, notes = self._place(clip, folder, known_poses, show)
         except (WrongInput, WrongFile) as error:
             if isinstance(error, WrongInput) or not (folder / WORK / _STATE).is_file():
                 # No later call could go on from here, so the folder is not kept for one.
@@ -190,6 +194,7 @@ class Reconstructor:
             folder,
             facts,
             timings,
+            notes,
             upsample=self.upsample,
             max_points=self.max_points,
             min_confidence=self.cloud_confidence,
@@ -199,10 +204,13 @@ class Reconstructor:
 
     def _place(
         self, clip: Clip, folder: Path, known_poses: Float[Tensor, "t 4 4"] | None, show: bool | None
-    ) -> tuple[Camera | None, Placement, tuple[int, int], dict[str, float]]:
-        """The camera that was used, where every frame is, the working (height, width), and seconds."""
+    ) -> tuple[Camera | None, Placement, tuple[int, int], dict[str, float], list[str]]:
+        """The camera that was used, where every frame is, the working (height, width), seconds, and warnings."""
         start = time.perf_counter()
-        camera = self.estimator.calibrate(clip)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DepthweaveWarning)
+            camera = self.estimator.calibrate(clip)
+        notes = [str(warning.message) for warning in caught if issubclass(warning.category, DepthweaveWarning)]
         fusion, frames, size = self._estimate(clip, camera, folder / WORK, show)
         estimated = time.perf_counter()
         placement = None if fusion is None else fusion.solve(frames, known_poses=known_poses)
@@ -211,7 +219,8 @@ class Reconstructor:
                 f"{self.name} could tie no two frames of {clip.name} together: they need a common static scene and a "
                 "camera that moves; take other frames (--start, --stop, a larger --step) or another model (-m)."
             )
-        return camera, placement, size, {"estimate": estimated - start, "solve": time.perf_counter() - estimated}
+        timings = {"estimate": estimated - start, "solve": time.perf_counter() - estimated}
+        return camera, placement, size, timings, notes
 
     def _estimate(
         self, clip: Clip, camera: Camera | None, work: Path, show: bool | None
