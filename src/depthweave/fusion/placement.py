@@ -140,8 +140,8 @@ def place_frames(
         frames: how many there are.
         alone: frames that make a component of their own if nothing connects them.
         known_poses: (t, 4, 4) world_from_camera, NaN rows for unknown ones. They are taken over. A component with two
-            known positions or more gets the known world and its unit by one robust similarity; all of those become one
-            component.
+            known positions or more gets the known world and its unit by one robust similarity, so that noise in known
+            positions does not bend the scale from frame to frame; all of those become one component.
         focal_px: passed on.
         pairs: how many pairs were looked at, for the report.
         keep_unit: see above.
@@ -277,6 +277,7 @@ def _moved_to_known(
         log_scale[group] += np.log(scale)
         rotations[both], centres[both] = known[both, :3, :3], known[both, :3, 3]
         held[both, :6] = True
+        held[group, 6] = True
     if not joined:
         raise WrongInput(
             "known poses must place at least two frames of one reconstructed stretch at different positions; "

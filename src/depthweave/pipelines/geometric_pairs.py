@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ _STEP = 2
 """Dense inverse search finds motion at half the size; more pixels would only repeat it."""
 _LEAST_PARALLAX_PX = 2.0
 _LEAST_OVERLAP = 0.5
+_FEWEST_PAIRS = 2
 _STILL_PX = 1.0
 
 
@@ -71,6 +73,7 @@ class GeometricPairs:
         self.min_confidence = float(min_confidence)
         self.window = LONGEST_WINDOW
         self._motion: CameraMotion | None = None
+        self._partners: dict[int, list[int]] = {}
         self._size = (0, 0)
 
     def facts(self) -> dict[str, Any]:
@@ -118,7 +121,8 @@ class GeometricPairs:
                 stacklevel=2,
             )
         self._motion, self._size = found, working
-        self.window = self._needed_window()
+        self._partners = self._plan(found)
+        self.window = max((frame - other for frame, others in self._partners.items() for other in others), default=1)
         intrinsics = torch.from_numpy(found.intrinsics).float()
         height, width = size
         back = geometry.scale_intrinsics(intrinsics, scale_x=width / working[1], scale_y=height / working[0])
@@ -133,7 +137,7 @@ class GeometricPairs:
     def estimate(self, frame: int, prepared: Mapping[int, _View]) -> list[PairPointmaps]:
         """The frame with earlier ones that show parallax against it; none where the camera was not placed."""
         motion = self._known_motion()
-        partners = [other for other in self._partners(frame) if other in prepared]
+        partners = [other for other in self._partners.get(frame, ()) if other in prepared]
         work = partial(self._pair, frame, motion, prepared)
         threads = runtime.available_cores()
         if threads == 1 or len(partners) < 2:
@@ -160,42 +164,35 @@ class GeometricPairs:
         sure, others_sure = (torch.from_numpy(view.confidence) for view in views)
         return PairPointmaps(frame, other, own, moved, sure, others_sure, frame_from_other)
 
-    def _partners(self, frame: int) -> list[int]:
-        """For each wanted parallax the earlier frame of the same segment that comes nearest to it, each once."""
-        motion = self._known_motion()
-        if motion.segment[frame] < 0:
-            return []
+    def _plan(self, motion: CameraMotion) -> dict[int, list[int]]:
+        """Earlier partners of every frame: for each wanted parallax the one that comes nearest to it, each once.
+
+        Frames that would be in fewer than two pairs, as the first ones are, are then given later partners.
+        """
+        frames = np.flatnonzero(motion.segment >= 0).tolist()
+        planned = {frame: self._nearest(motion, frame, range(frame - LONGEST_WINDOW, frame)) for frame in frames}
+        pairs = Counter(number for frame, others in planned.items() for other in others for number in (frame, other))
+        for frame in frames:
+            if pairs[frame] < _FEWEST_PAIRS:
+                for other in self._nearest(motion, frame, range(frame + 1, frame + 1 + LONGEST_WINDOW)):
+                    if frame not in planned[other]:
+                        planned[other].append(frame)
+        return {frame: sorted(others) for frame, others in planned.items() if others}
+
+    def _nearest(self, motion: CameraMotion, frame: int, others: range) -> list[int]:
         unit = max(self._size) / 640
         shown = {}
-        for other in range(max(0, frame - self.window), frame):
-            if motion.segment[other] == motion.segment[frame]:
+        for other in others:
+            if 0 <= other < len(motion.segment) and motion.segment[other] == motion.segment[frame]:
                 parallax_px, overlap = _expected(motion, frame, other, self._size)
                 if parallax_px > _LEAST_PARALLAX_PX * unit and overlap >= _LEAST_OVERLAP:
                     shown[other] = parallax_px
-        chosen = [
-            min(shown, key=lambda other: abs(math.log(shown[other] / (wanted * unit))))
-            for wanted in self.parallax_px
-            if shown
-        ]
-        return list(dict.fromkeys(chosen))
 
-    def _needed_window(self) -> int:
-        """As many frames back as the largest wanted parallax takes, at most `LONGEST_WINDOW`."""
-        motion, unit = self._known_motion(), max(self._size) / 640
-        wanted, needed = max(self.parallax_px) * unit, 2
-        for frame in range(1, len(motion.segment)):
-            if motion.segment[frame] < 0:
-                continue
-            for other in range(frame - 1, max(0, frame - LONGEST_WINDOW) - 1, -1):
-                if motion.segment[other] != motion.segment[frame]:
-                    continue
-                parallax_px, overlap = _expected(motion, frame, other, self._size)
-                if overlap < _LEAST_OVERLAP:
-                    break
-                needed = max(needed, frame - other)
-                if parallax_px >= wanted:
-                    break
-        return needed
+        def distance(other: int, wanted: float) -> float:
+            return abs(math.log(shown[other] / (wanted * unit)))
+
+        chosen = [min(shown, key=partial(distance, wanted=wanted)) for wanted in self.parallax_px if shown]
+        return list(dict.fromkeys(chosen))
 
     def _known_motion(self) -> CameraMotion:
         if self._motion is None:
