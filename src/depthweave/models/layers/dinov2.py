@@ -147,11 +147,11 @@ class Block(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """One token per patch of 14x14 px."""
+    """One token per patch of ``patch_px`` squared."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, patch_px: int = PATCH_PX) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, dim, PATCH_PX, stride=PATCH_PX)
+        self.proj = nn.Conv2d(3, dim, patch_px, stride=patch_px)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n c"]:
         """Patches in reading order."""

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from depthweave.errors import WrongInput
+from depthweave.models.layers.dinov2 import PatchEmbed
 from depthweave.models.layers.rope import Rotation, rotation_table
 from depthweave.models.layers.rotary_blocks import DecoderBlock, EncoderBlock
 from depthweave.models.pointmap.config import PointmapConfig
@@ -44,18 +45,6 @@ class Pointmaps:
     second: View
 
 
-class PatchEmbed(nn.Module):
-    """One token per patch of 16x16 px."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(3, dim, PATCH_PX, stride=PATCH_PX)
-
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n c"]:
-        """Patches in reading order."""
-        return self.proj(images).flatten(2).transpose(1, 2)
-
-
 class PointmapNetwork(PretrainedNetwork):
     """Two pictures to a point for every pixel of both. A subclass gives the heads.
 
@@ -72,7 +61,7 @@ class PointmapNetwork(PretrainedNetwork):
         super().__init__()
         self.config = config
         encoder, decoder = config.encoder_dim, config.decoder_dim
-        self.patch_embed = PatchEmbed(encoder)
+        self.patch_embed = PatchEmbed(encoder, PATCH_PX)
         self.enc_blocks = nn.ModuleList(
             EncoderBlock(encoder, config.encoder_heads) for _ in range(config.encoder_depth)
         )

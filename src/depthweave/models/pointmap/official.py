@@ -9,7 +9,8 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,62 @@ def _literal(node: ast.expr, wrong: WrongInput) -> Any:
 
 def _equal(first: Tensor, second: Tensor) -> bool:
     return first.is_meta or second.is_meta or torch.equal(first, second)
+
+
+@dataclass(frozen=True)
+class OfficialLayout:
+    """The functions of a family's ``convert`` module, see `depthweave.models.families.Family`.
+
+    Attributes:
+        family: of the networks.
+        kind: the authors' class.
+        build: the network of tensors (by official names) and keywords of the class, None where there are none.
+        keywords: those of a network's configuration.
+    """
+
+    family: str
+    kind: str
+    build: Callable[[Mapping[str, Tensor], Keywords | None], Any]
+    keywords: Callable[[Any], dict[str, Any]]
+
+    def from_official(self, state: Mapping[str, Tensor], *, model: str | None = None) -> Any:
+        """The network of its authors' tensors.
+
+        Args:
+            state: tensors by name.
+            model: the constructor call of the training (``args.model`` of the file); without it, sizes are read from
+                the tensors and the rest is as in the published 512 px models.
+
+        Raises:
+            WrongInput: another network, or tensors are missing, unexpected or of another shape.
+        """
+        return self.build(state, keywords_of(model, self.family))
+
+    def stated_options(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of `from_official` that the arguments of the training, which a file holds, state."""
+        return {"model": arguments["model"]} if isinstance(arguments.get("model"), str) else {}
+
+    def to_official(self, network: Any) -> dict[str, Tensor]:
+        """The authors' state dict."""
+        return official_state(network.state_dict(), network.config.decoder_dim)
+
+    def official_arguments(self, network: Any) -> dict[str, Any]:
+        """The arguments of the training that the authors' loader reads."""
+        return {"model": write_call(self.kind, self.keywords(network.config))}
+
+    def from_hub(self, state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Any:
+        """The network of a folder of the hub.
+
+        Args:
+            state: contents of its `model.safetensors`.
+            config: contents of its `config.json`, the keywords of the authors' class.
+
+        Raises:
+            WrongInput: another network, or tensors that do not fit.
+        """
+        return self.build(state, config)
+
+    def to_hub(self, network: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and configuration in the layout that the authors' class loads from the hub."""
+        state = official_state(network.state_dict(), network.config.decoder_dim, twice=False)
+        return state, self.keywords(network.config)

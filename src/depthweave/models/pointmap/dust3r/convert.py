@@ -13,54 +13,6 @@ from depthweave.models.pointmap.dust3r.network import Dust3r
 CLASS = "AsymmetricCroCo3DStereo"
 
 
-def from_official(state: Mapping[str, Tensor], *, model: str | None = None) -> Dust3r:
-    """The network of its authors' tensors.
-
-    Args:
-        state: tensors by name.
-        model: the constructor call of the training (``args.model`` of the file); without it, sizes are read from the
-            tensors and the rest is as in the official 512 px models.
-
-    Raises:
-        WrongInput: another network, or tensors are missing, unexpected or of another shape.
-    """
-    return _network(state, official.keywords_of(model, Dust3r.family))
-
-
-def stated_options(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `from_official` that the arguments of the training, which a file holds, state."""
-    return {"model": arguments["model"]} if isinstance(arguments.get("model"), str) else {}
-
-
-def to_official(network: Dust3r) -> dict[str, Tensor]:
-    """The authors' state dict."""
-    return official.official_state(network.state_dict(), network.config.decoder_dim)
-
-
-def official_arguments(network: Dust3r) -> dict[str, Any]:
-    """The arguments of the training that the authors' loader reads."""
-    return {"model": official.write_call(CLASS, _keywords(network.config))}
-
-
-def from_hub(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> Dust3r:
-    """The network of a folder of the hub.
-
-    Args:
-        state: contents of its `model.safetensors`.
-        config: contents of its `config.json`, the keywords of the authors' class.
-
-    Raises:
-        WrongInput: another network, or tensors that do not fit.
-    """
-    return _network(state, config)
-
-
-def to_hub(network: Dust3r) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and configuration in the layout that the authors' class loads from the hub."""
-    state = official.official_state(network.state_dict(), network.config.decoder_dim, twice=False)
-    return state, _keywords(network.config)
-
-
 def _network(state: Mapping[str, Tensor], keywords: official.Keywords | None) -> Dust3r:
     own = official.own_state(state)
     by_tensors = "dpt" if any(".dpt." in name for name in own) else "linear"
@@ -73,3 +25,13 @@ def _network(state: Mapping[str, Tensor], keywords: official.Keywords | None) ->
 
 def _keywords(config: Dust3rConfig) -> dict[str, Any]:
     return official.keywords_for(config, head_type=config.head, output_mode="pts3d")
+
+
+LAYOUT = official.OfficialLayout(Dust3r.family, CLASS, _network, _keywords)
+
+from_official = LAYOUT.from_official
+stated_options = LAYOUT.stated_options
+to_official = LAYOUT.to_official
+official_arguments = LAYOUT.official_arguments
+from_hub = LAYOUT.from_hub
+to_hub = LAYOUT.to_hub
