@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from depthweave.pipelines.reconstruct import Reconstructor
     from depthweave.pipelines.stereo import StereoMatcher
     from depthweave.pipelines.synthesize import SynthesizedPair, synthesize
+    from depthweave.pipelines.video import VideoDepth
     from depthweave.types import (
         Camera,
         Clip,
@@ -55,6 +56,7 @@ _HOME = {
     "StereoPair": "types",
     "SynthesizedPair": "pipelines.synthesize",
     "UnknownModel": "errors",
+    "VideoDepth": "pipelines.video",
     "WrongFile": "errors",
     "WrongInput": "errors",
     "load": "pipelines.load",
@@ -83,6 +85,7 @@ __all__ = [
     "StereoPair",
     "SynthesizedPair",
     "UnknownModel",
+    "VideoDepth",
     "WrongFile",
     "WrongInput",
     "list_models",

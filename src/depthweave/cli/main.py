@@ -22,6 +22,7 @@ from depthweave.cli import (
     submit,
     synthesize,
     train,
+    video,
     worlds,
 )
 from depthweave.errors import DepthweaveError, DepthweaveWarning
@@ -39,6 +40,7 @@ app.command("predict")(predict.command)
 app.command("score")(score.command)
 app.command("submit")(submit.command)
 app.command("reconstruct")(reconstruct.command)
+app.command("video")(video.command)
 app.command("synthesize")(synthesize.command)
 app.command("worlds")(worlds.command)
 app.command("train")(train.command)

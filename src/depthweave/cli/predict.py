@@ -1,16 +1,22 @@
 """`depthweave predict`: the first pass of an evaluation."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from depthweave.cli.options import Device, Json, MaxDisparity, Output, Settings, parse_settings, require_output_folder
 
+if TYPE_CHECKING:
+    from depthweave.evaluation.predict import Progress
+
 
 def command(
     model: Annotated[str, typer.Argument(help="A name that `depthweave models` lists.")],
-    benchmark: Annotated[str, typer.Argument(help="middlebury-v3, kitti-2015, eth3d, sceneflow, folder, ...")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(help="Pairs: middlebury-v3, kitti-2015, folder, ... Clips: bonn, 7scenes, sintel-depth, ..."),
+    ],
     root: Annotated[Path, typer.Option("--root", help="Where the benchmark was unpacked.")],
     output: Output = Path("run"),
     reader: Annotated[
@@ -25,14 +31,15 @@ def command(
     """Run a model over a benchmark and keep every prediction. Started again, it goes on where it was stopped."""
     import json
 
-    from depthweave.evaluation.predict import predict
-    from depthweave.pipelines.load import load
+    from depthweave.data import CLIP_BENCHMARKS
 
-    matcher = load(model, **{"task": "stereo", "device": device, **parse_settings(settings)})
-    if max_disparity is not None:
-        matcher.max_disparity = max_disparity
-    require_output_folder(output)
-    found = predict(matcher, benchmark, root, output, benchmark_options=parse_settings(reader), limit=limit)
+    how = {"device": device, **parse_settings(settings)}
+    if benchmark in CLIP_BENCHMARKS:
+        if max_disparity is not None:
+            raise typer.BadParameter(f"{benchmark} is a benchmark of clips; leave --max-disparity away.")
+        found = _predict_clips(model, how, benchmark, root, output, parse_settings(reader), limit)
+    else:
+        found = _predict_pairs(model, how, max_disparity, benchmark, root, output, parse_settings(reader), limit)
     for key, sentence in found.failed.items():
         typer.echo(f"failed {key}: {sentence}", err=True)
     if as_json:
@@ -45,3 +52,44 @@ def command(
         )
     if found.failed:
         raise typer.Exit(1)
+
+
+def _predict_pairs(
+    model: str,
+    how: dict[str, Any],
+    max_disparity: int | None,
+    benchmark: str,
+    root: Path,
+    output: Path,
+    options: dict[str, Any],
+    limit: int | None,
+) -> "Progress":
+    from depthweave.evaluation.predict import predict
+    from depthweave.pipelines.load import load
+
+    matcher = load(model, **{"task": "stereo", **how})
+    if max_disparity is not None:
+        matcher.max_disparity = max_disparity
+    require_output_folder(output)
+    return predict(matcher, benchmark, root, output, benchmark_options=options, limit=limit)
+
+
+def _predict_clips(
+    model: str,
+    how: dict[str, Any],
+    benchmark: str,
+    root: Path,
+    output: Path,
+    options: dict[str, Any],
+    limit: int | None,
+) -> "Progress":
+    from depthweave.errors import WrongInput
+    from depthweave.evaluation.clips_predict import predict_clips
+    from depthweave.pipelines.load import load
+    from depthweave.pipelines.stereo import StereoMatcher
+
+    loaded = load(model, **how)
+    if isinstance(loaded, StereoMatcher):
+        raise WrongInput(f"{model} matches pairs, but {benchmark} is a benchmark of clips; choose a model for clips.")
+    require_output_folder(output)
+    return predict_clips(loaded, benchmark, root, output, benchmark_options=options, limit=limit)

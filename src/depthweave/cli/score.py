@@ -1,11 +1,16 @@
 """`depthweave score`: the second pass of an evaluation."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from depthweave.cli.options import Json
+
+if TYPE_CHECKING:
+    from depthweave.evaluation.clips_score import Motion
+    from depthweave.evaluation.predict import Run
+    from depthweave.metrics import BandEdges
 
 MOST_FAILURES_SHOWN = 8
 
@@ -20,21 +25,38 @@ def command(
     layout: Annotated[Literal["table", "csv", "markdown"], typer.Option("--format", help="Of what is printed.")] = (
         "table"
     ),
+    edges: Annotated[
+        Literal["exponential", "dyadic", "doubling"], typer.Option("--bands", help="Clips: edges of F0 to F10.")
+    ] = "exponential",
+    motion: Annotated[
+        Literal["masks", "flow"],
+        typer.Option("--motion", help="Clips: what tells moving parts, masks of the reader or optical flow."),
+    ] = "masks",
     as_json: Json = False,
 ) -> None:
     """Score runs under the named protocols of their benchmark.
 
-    Every run folder gets scores.json, scores.md, items.csv and sheet.png (image, truth, prediction, error).
+    Every run folder gets scores.json, scores.md, items.csv and sheet.png (image, truth, prediction, error). Runs on
+    clips get frames.csv and plots (error over time, its spectrum and bands); several also plots of the comparison.
     """
     import json
 
+    from depthweave.data import CLIP_BENCHMARKS
+    from depthweave.errors import WrongInput
     from depthweave.evaluation import report
     from depthweave.evaluation.predict import Run
     from depthweave.evaluation.score import score
 
+    opened = [Run.read(folder) for folder in runs]
+    of_clips = [run.benchmark in CLIP_BENCHMARKS for run in opened]
+    if any(of_clips):
+        if not all(of_clips):
+            raise WrongInput("runs on clips and runs on pairs have no common numbers; score them apart.")
+        _score_clips(opened, root, protocol, items, layout, edges, motion, as_json)
+        return
     found = []
-    for folder in runs:
-        run, sheet = Run.read(folder), report.Sheet()
+    for run, folder in zip(opened, runs, strict=True):
+        sheet = report.Sheet()
         scores = score(run, root=root, protocols=protocol, each=sheet.add)
         report.write_report(run, scores)
         sheet.save(folder / "sheet.png")
@@ -55,6 +77,46 @@ def command(
             _print(f"{scores.name}: averages", report.summary_table(scores), layout)
         if len(found) > 1:
             _print("comparison", report.comparison_table(found), layout)
+    if any(scores.failed for scores in found):
+        raise typer.Exit(1)
+
+
+def _score_clips(
+    runs: "list[Run]",
+    root: Path | None,
+    protocols: list[str] | None,
+    items: bool,
+    layout: str,
+    edges: "BandEdges",
+    motion: "Motion",
+    as_json: bool,
+) -> None:
+    import json
+
+    from depthweave.evaluation import clips_report
+    from depthweave.evaluation.clips_score import score_clips
+
+    found = []
+    for run in runs:
+        scores = score_clips(run, root=root, protocols=protocols, edges=edges, motion=motion)
+        clips_report.write_clip_report(run, scores)
+        found.append(scores)
+        for key, sentence in scores.failed.items():
+            typer.echo(f"failed {key}: {sentence}", err=True)
+        for name, reason in scores.left_out.items():
+            typer.echo(f"left out {name}: {reason}", err=True)
+    if len(found) > 1:
+        clips_report.write_comparison(runs[0].folder / "compared", found)
+    if as_json:
+        typer.echo(json.dumps([clips_report.to_json(scores) for scores in found]))
+    else:
+        for scores in found:
+            for p in scores.protocols if items else ():
+                _print(f"{scores.name}: {p.name}", clips_report.clip_table(scores, p.name), layout)
+                _print(f"{scores.name}: bands of {p.name}", clips_report.band_table(scores, p.name), layout)
+            _print(f"{scores.name}: averages", clips_report.average_table(scores), layout)
+        if len(found) > 1:
+            _print("comparison", clips_report.comparison_table(found), layout)
     if any(scores.failed for scores in found):
         raise typer.Exit(1)
 

@@ -5,19 +5,20 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import depthweave
 from depthweave import io, runtime
-from depthweave.data import StereoItem, open_benchmark
+from depthweave.data import ClipItem, StereoItem, open_benchmark, open_clips
 from depthweave.errors import DifferentConfiguration, NotWritable, WrongFile, sentence_of
 from depthweave.pipelines.stereo import StereoMatcher
 
 _RUN_FILE = "run.json"
+Item = TypeVar("Item", StereoItem, ClipItem)
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class Run:
         """The benchmark's items, at the recorded root or another one."""
         place = self.root if root is None else Path(root).resolve()
         return open_benchmark(self.benchmark, place, **self.benchmark_options)
+
+    def clips(self, root: str | Path | None = None) -> list[ClipItem]:
+        """The benchmark's clips, at the recorded root or another one, for a run on a benchmark of clips."""
+        place = self.root if root is None else Path(root).resolve()
+        return open_clips(self.benchmark, place, **self.benchmark_options)
 
     def map_path(self, key: str) -> Path:
         """Where the prediction of an item is."""
@@ -146,7 +152,7 @@ def predict(
     matcher.check = False
     options = benchmark_options or {}
     items = open_benchmark(benchmark, root, **options)
-    run = _open_run(matcher, benchmark, options, Path(root), Path(output), items)
+    run = open_run(matcher.facts(), benchmark, options, Path(root), Path(output), items, _input_bytes)
     wanted = items[:limit]
     failed: dict[str, str] = {}
     done = reused = 0
@@ -185,17 +191,32 @@ def _predict_item(matcher: StereoMatcher, item: StereoItem, run: Run) -> None:
     _write_json(run.facts_path(item.key), facts)
 
 
-def _open_run(
-    matcher: StereoMatcher,
+def open_run(
+    model: dict[str, Any],
     benchmark: str,
     options: dict[str, Any],
     root: Path,
     output: Path,
-    items: Sequence[StereoItem],
+    items: Sequence[Item],
+    input_bytes: Callable[[Item], list[int | None]],
 ) -> Run:
+    """Start a run in a folder, or find the unfinished one of the same configuration that is there.
+
+    Args:
+        model: facts of it.
+        benchmark, options: name and options of the reader.
+        root: the benchmark's folder.
+        output: the run folder.
+        items: of the benchmark.
+        input_bytes: sizes of an item's files, which must be those of finished predictions.
+
+    Raises:
+        DifferentConfiguration: the folder holds predictions of another model, options, data or version.
+        NotWritable: the run folder cannot be written.
+    """
     keys = [item.key for item in items]
     configuration = {
-        "model": matcher.facts(),
+        "model": model,
         "benchmark": benchmark,
         "benchmark_options": options,
         "data": {"items": len(keys), "sha256": hashlib.sha256("\n".join(keys).encode()).hexdigest()},
@@ -207,7 +228,7 @@ def _open_run(
     run = None
     if path.is_file():
         run = Run.read(output)
-        changed = _changed(run.configuration, now) or _changed_inputs(run, items)
+        changed = _changed(run.configuration, now) or _changed_inputs(run, items, input_bytes)
         if changed:
             raise DifferentConfiguration(
                 f"{output} holds predictions of another configuration: {', '.join(changed)}; choose another folder "
@@ -232,10 +253,10 @@ def _changed(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return words
 
 
-def _changed_inputs(run: Run, items: Iterable[StereoItem]) -> list[str]:
+def _changed_inputs(run: Run, items: Iterable[Item], input_bytes: Callable[[Item], list[int | None]]) -> list[str]:
     """The first finished item whose files have another size now; the same data at another place compare equal."""
     for item in items:
-        if run.is_finished(item.key) and run.facts(item.key).get("input_bytes") != _input_bytes(item):
+        if run.is_finished(item.key) and run.facts(item.key).get("input_bytes") != input_bytes(item):
             return [f"input files of {item.key}"]
     return []
 

@@ -2,6 +2,7 @@
 
 from depthweave.io.calibration import StereoCalibration, read_calibration, write_calibration
 from depthweave.io.colmap import ColmapModel, read_colmap, write_colmap
+from depthweave.io.dpt import read_dpt, write_dpt
 from depthweave.io.exr import read_exr, write_exr
 from depthweave.io.files import atomic_path, natural_key, read_json, require_file, require_folder
 from depthweave.io.flo import read_flo, write_flo
@@ -10,7 +11,15 @@ from depthweave.io.manifest import claim_folder, discard_result, read_manifest, 
 from depthweave.io.nerfstudio import write_transforms
 from depthweave.io.npz import MapFile, MapKind, read_npz, write_npz
 from depthweave.io.pfm import read_pfm, write_pfm
-from depthweave.io.png16 import read_depth_png, read_kitti_png, read_scaled_png, write_depth_png, write_kitti_png
+from depthweave.io.png16 import (
+    read_depth_png,
+    read_kitti_png,
+    read_ranged_png,
+    read_scaled_png,
+    write_depth_png,
+    write_kitti_png,
+    write_ranged_png,
+)
 from depthweave.io.points import gltf_from_opencv, read_glb, read_ply, write_glb, write_ply
 from depthweave.io.trajectory import read_trajectory, write_trajectory
 from depthweave.io.video import FrameStream, open_frames, write_frames, write_video
@@ -32,6 +41,7 @@ __all__ = [
     "read_calibration",
     "read_colmap",
     "read_depth_png",
+    "read_dpt",
     "read_exr",
     "read_flo",
     "read_glb",
@@ -42,6 +52,7 @@ __all__ = [
     "read_npz",
     "read_pfm",
     "read_ply",
+    "read_ranged_png",
     "read_scaled_png",
     "read_trajectory",
     "require_file",
@@ -49,6 +60,7 @@ __all__ = [
     "write_calibration",
     "write_colmap",
     "write_depth_png",
+    "write_dpt",
     "write_exr",
     "write_flo",
     "write_frames",
@@ -59,6 +71,7 @@ __all__ = [
     "write_npz",
     "write_pfm",
     "write_ply",
+    "write_ranged_png",
     "write_trajectory",
     "write_transforms",
     "write_video",

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from depthweave.io.maps import FloatMap, Mask, checked_map
 UNIT_KEY = "depthweave:unit_m"
 _KITTI_STEPS = 256.0
 _LARGEST = int(np.iinfo(np.uint16).max)
+_RANGE_KEY = "depthweave:"
+_RANGE_STEPS = _LARGEST - 1
 
 
 def read_kitti_png(path: AnyPath) -> tuple[FloatMap, Mask]:
@@ -122,6 +125,64 @@ def write_depth_png(
     codes = _codes(depth_m, valid, 1 / _positive(unit_m, "unit_m"))
     with atomic_path(path) as temporary:
         temporary.write_bytes(encode_image(codes, text={UNIT_KEY: repr(float(unit_m))}))
+
+
+def read_ranged_png(path: AnyPath) -> tuple[FloatMap, Mask]:
+    """Read what `write_ranged_png` wrote: value = low + (integer - 1) / 65534 (high - low), 0 = unknown.
+
+    Args:
+        path: a 16-bit grey PNG with the text chunks "depthweave:low" and "depthweave:high".
+
+    Returns:
+        values: (H, W) float32 in the unit of the range; 0 where not valid.
+        valid: (H, W) bool.
+
+    Raises:
+        WrongFile: missing, damaged, not a 16-bit grey PNG, or without a range.
+    """
+    file = require_file(path)
+    codes = _read_codes(file, depths=(16,))
+    stated = load_picture(file)[0].info
+    try:
+        low, high = float(stated[f"{_RANGE_KEY}low"]), float(stated[f"{_RANGE_KEY}high"])
+    except (KeyError, ValueError) as error:
+        raise WrongFile(f"{file} does not say its range; give a file that depthweave has written") from error
+    values = low + (codes.astype(np.float64) - 1) * ((high - low) / _RANGE_STEPS)
+    return np.where(codes > 0, values, 0).astype(np.float32), codes > 0
+
+
+def write_ranged_png(
+    path: AnyPath,
+    values: NDArray[np.floating[Any]],
+    valid: Mask | None = None,
+    *,
+    low: float,
+    high: float,
+    text: Mapping[str, str] | None = None,
+) -> None:
+    """Write a map as integers over a range: integer = 1 + round(65534 (value - low) / (high - low)), 0 = unknown.
+
+    The range stands in the PNG text chunks "depthweave:low" and "depthweave:high".
+
+    Args:
+        path: the file to write.
+        values: (H, W) in any unit; those outside the range become its ends.
+        valid: (H, W), False = written as 0; None = every pixel is usable.
+        low, high: the values of the integers 1 and 65535, in the unit of the map.
+        text: further chunks, after "depthweave:", e.g. the quantity.
+
+    Raises:
+        WrongInput: wrong shape, no range, or NaN or infinity at a usable pixel.
+        NotWritable: the file cannot be written.
+    """
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise WrongInput(f"a range goes from a lower to a higher number, not from {low} to {high}")
+    numbers, mask = checked_map(values, valid)
+    share = (np.where(mask, numbers, low).astype(np.float64) - low) / (high - low)
+    codes = np.where(mask, 1 + np.rint(_RANGE_STEPS * np.clip(share, 0, 1)), 0).astype(np.uint16)
+    stated = {"low": repr(float(low)), "high": repr(float(high)), **(text or {})}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(encode_image(codes, text={_RANGE_KEY + key: value for key, value in stated.items()}))
 
 
 def _read_codes(path: AnyPath, depths: tuple[int, ...]) -> NDArray[np.uint16] | NDArray[np.uint8]:

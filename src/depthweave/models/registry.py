@@ -1,54 +1,22 @@
 """One table of every model: what it is, where it comes from, and what its licence allows."""
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
 
 from depthweave.errors import UnknownModel
+from depthweave.models.card import ModelCard, Task
+from depthweave.models.video_cards import VIDEO_CARDS
 
-Task = Literal["stereo", "mono", "pointmap", "video"]
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """Facts about a model that a user needs before choosing it.
-
-    Attributes:
-        name: what `depthweave.load` takes.
-        task: stereo, mono, pointmap or video.
-        family: the kind of network or algorithm.
-        summary: one line for the table.
-        source: ``built-in`` (no weights), ``bundled`` (in the wheel), ``convert`` (the official checkpoint, through
-            `depthweave convert`) or a hub id.
-        licence: of the weights, or of the code where there are none.
-        commercial_use: whether that licence allows it; None where nobody has stated a licence for a part.
-        parameters: number of weights.
-        training_data: what the weights were trained on.
-        citation: the paper.
-        revision, sha256: pin of a hub source.
-        checkpoint: official file that `depthweave convert` takes, the one that its authors recommend.
-        variants: other official files of the same network.
-        page: where the authors offer these files.
-        settings: options that suit the model best; what a caller passes goes before them.
-    """
-
-    name: str
-    task: Task
-    family: str
-    summary: str
-    source: str
-    licence: str
-    commercial_use: bool | None
-    parameters: int
-    training_data: str
-    citation: str
-    revision: str | None = None
-    sha256: str | None = None
-    checkpoint: str | None = None
-    variants: tuple[str, ...] = ()
-    page: str | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+__all__ = [
+    "DEFAULT_MONO",
+    "DEFAULT_POINTMAP",
+    "DEFAULT_STEREO",
+    "DEFAULT_VIDEO",
+    "ModelCard",
+    "Task",
+    "find_model",
+    "list_models",
+]
 
 
 def _classical(name: str, summary: str, licence: str, citation: str) -> ModelCard:
@@ -385,11 +353,12 @@ _POINTMAP_CARDS = (
     ),
 )
 
-_CARDS = (*_CLASSICAL_CARDS, _COMPACT, *_STEREO_NETWORK_CARDS, *_MONO_CARDS, *_POINTMAP_CARDS)
+_CARDS = (*_CLASSICAL_CARDS, _COMPACT, *_STEREO_NETWORK_CARDS, *_MONO_CARDS, *_POINTMAP_CARDS, *VIDEO_CARDS)
 
 DEFAULT_STEREO = "depthweave-s"
 DEFAULT_MONO = "depth-anything-v2-small"
 DEFAULT_POINTMAP = "geometric"
+DEFAULT_VIDEO = "stereodiff-offline"
 
 
 def list_models(task: Task | None = None) -> tuple[ModelCard, ...]:

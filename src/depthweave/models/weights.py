@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 
 from depthweave.errors import MissingWeights
-from depthweave.models.registry import ModelCard
+from depthweave.models.registry import ModelCard, find_model
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -43,6 +43,8 @@ def has_weights(card: ModelCard) -> bool:
     """Whether a model can be loaded without a download; looks for files only."""
     if card.source == "built-in" or converted_weights(card.name) or bundled_weights(card):
         return True
+    if card.source == "parts":
+        return all(has_weights(find_model(part)) for part in card.parts)
     if "/" not in card.source:
         return False
     from huggingface_hub import try_to_load_from_cache

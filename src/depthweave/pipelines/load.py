@@ -29,6 +29,7 @@ from depthweave.models.registry import (
     DEFAULT_MONO,
     DEFAULT_POINTMAP,
     DEFAULT_STEREO,
+    DEFAULT_VIDEO,
     ModelCard,
     Task,
     find_model,
@@ -41,11 +42,18 @@ from depthweave.pipelines.stereo import StereoMatcher
 
 if TYPE_CHECKING:
     from depthweave.pipelines.reconstruct import Reconstructor
+    from depthweave.pipelines.video import VideoDepth
 
 _CLASSICAL: dict[str, tuple[type[Any], type[Any]]] = {
     "sgm": (SemiGlobalMatching, SemiGlobalConfig),
     "bm": (OpenCVBlockMatching, OpenCVBlockConfig),
     "block": (BlockMatching, BlockConfig),
+}
+_DEFAULTS: Mapping[Task, str] = {
+    "stereo": DEFAULT_STEREO,
+    "mono": DEFAULT_MONO,
+    "pointmap": DEFAULT_POINTMAP,
+    "video": DEFAULT_VIDEO,
 }
 _ANY_DEVICE = ("block",)
 _NOT_OPTIONS = ("card", "device", "dtype")
@@ -60,18 +68,20 @@ def load(
     dtype: str = "auto",
     **options: Any,
 ) -> Any:
-    """The model of that name, ready to be called: a `StereoMatcher`, `MonoEstimator` or `Reconstructor`, by its task.
+    """The model of that name, ready to call: a `StereoMatcher`, `MonoEstimator`, `Reconstructor` or `VideoDepth`.
 
     Args:
         name: as `depthweave models` lists it, the name under which `depthweave convert` keeps weights, a folder with
             ``config.json``, or ``owner/name`` on the Hugging Face hub; None gives the task's default, without a task
             that for stereo pairs.
-        task: what the caller needs the model for; another kind of model is refused before its weights are read.
+        task: what the caller needs the model for; another kind of model is refused before its weights are read. For
+            ``video``, models for pointmaps and for single pictures get a second stage, for consistency.
         device: ``auto`` (cuda, mps, cpu in that order) or a torch device. ``sgm``, ``bm`` and ``geometric`` always run
             on the CPU.
         dtype: what networks compute in: ``auto`` (half precision on cuda), float32, float16 or bfloat16.
         options: fields of the model's configuration or settings of its pipeline, above those of its card, e.g.
-            ``load("block", cost="zncc")`` or ``load("defom-vits", iterations=16)``.
+            ``load("block", cost="zncc")`` or ``load("defom-vits", iterations=16)``. For clips also ``stage1_only`` and
+            ``stage1``, a dictionary of the first stage's options; the others are the second stage's where it has them.
 
     Raises:
         UnknownModel: no such model.
@@ -80,9 +90,11 @@ def load(
         WrongInput: an option that the model does not have, or a model for another task.
     """
     if name is None:
-        name = {"mono": DEFAULT_MONO, "pointmap": DEFAULT_POINTMAP}.get(task or "stereo", DEFAULT_STEREO)
+        name = _DEFAULTS[task or "stereo"]
     how = {"device": device, "dtype": dtype, **options}
     card = _card(str(name))
+    if task == "video" or (card is not None and card.task == "video"):
+        return _video(name, card, task, how)
     if card is None:
         folder = _folder(name)
         if folder is not None:
@@ -93,7 +105,7 @@ def load(
         return _classical(card, **how)
     if card.name == DEFAULT_POINTMAP:
         return _geometric(card, **how)
-    _announce(card)
+    announce(card)
     if card.task == "stereo":
         return _network(find_weights(card), card, **how)
     if card.task == "pointmap":
@@ -101,6 +113,16 @@ def load(
         return _network(folder, card, **how) if _is_ours(folder) else _pointmap_network(folder, card, **how)
     converted = converted_weights(card.name)
     return mono.build(card, **how) if converted is None else _network(converted, card, **how)
+
+
+def _video(name: AnyPath, card: ModelCard | None, task: Task | None, how: Mapping[str, Any]) -> "VideoDepth":
+    """A model for clips, or one for pointmaps or single pictures with a second stage."""
+    from depthweave.pipelines import load_video
+
+    if card is not None and card.task not in ("mono", "pointmap"):
+        _require_task(card.name, card.task, "video" if task is None else task)
+        return load_video.build(name, card, **how)
+    return load_video.build(name, None, **how)
 
 
 def _from_folder(name: AnyPath, folder: Path, task: Task | None, how: Mapping[str, Any]) -> Any:
@@ -121,7 +143,7 @@ def _from_folder(name: AnyPath, folder: Path, task: Task | None, how: Mapping[st
         card = _unknown_card(label, kind, found.family, name)
     else:
         card = replace(find_model(base), name=label)
-        _announce(card)
+        announce(card)
     return _network(folder, card, **how)
 
 
@@ -255,7 +277,8 @@ def _require_task(name: str, kind: Task, task: Task | None) -> None:
         raise WrongInput(f"{name} is a model for {kind}, not for {task}; `depthweave models` lists what there is.")
 
 
-def _announce(card: ModelCard) -> None:
+def announce(card: ModelCard) -> None:
+    """Say once per process where the weights of a model may not be used for everything."""
     if card.commercial_use is None:
         _notice(f"nobody has stated whether the weights of {card.name} may be used commercially ({card.licence}).")
     elif not card.commercial_use:

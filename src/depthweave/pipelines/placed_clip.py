@@ -146,7 +146,7 @@ class PlacedClip:
             show: a bar on stderr.
         """
         start = time.perf_counter()
-        cloud, limits = self._write_frames(folder, upsample, max_points, min_confidence, show)
+        cloud, limits = self._write_frames(folder, upsample, 0 if plain else max_points, min_confidence, show)
         times_s = source_times(self.clip, len(self.component))
         files = {"data": "frames"}
         files |= write_trajectories(folder, times_s, self.world_from_camera, self.component)
@@ -209,7 +209,7 @@ class PlacedClip:
             known = small.to_inverse_depth()
             usable = known.values[known.valid]
             samples[number].append(usable[:: max(1, len(usable) * int(counts[number]) // _SAMPLES)].clone())
-            if number == 0 and self.camera is not None:
+            if number == 0 and self.camera is not None and max_points > 0:
                 shown = small.with_image(images.resize_image(image, *self.working_size).clamp(0, 1))
                 share = max(1, max_points // int(counts[0]))
                 clouds.append(place_points(shown, self.world_from_camera[frame], share, min_confidence, seed=frame))

@@ -1,17 +1,15 @@
 """A clip to depth, poses, camera and cloud: pairs of frames, brought into one by closed forms, frame after frame."""
 
-import hashlib
 import json
 import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, cast, get_args, runtime_checkable
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,6 +21,7 @@ from depthweave.fusion.placement import Placement
 from depthweave.fusion.windows import FusedFrame, PointmapFusion
 from depthweave.io.manifest import MANIFEST_NAME
 from depthweave.models.registry import ModelCard
+from depthweave.pipelines.clip_inputs import describe_inputs, require_same_size
 from depthweave.pipelines.pair_estimator import PairEstimator
 from depthweave.pipelines.placed_clip import WORK, PlacedClip, Upsampling, clear_results, work_file
 from depthweave.types import Camera, Clip, Picture, Reconstruction, Scale, read_picture
@@ -39,6 +38,10 @@ class Describing(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """Entries for a manifest: ``options``, and ``revision``, ``device`` and ``dtype`` where there are such."""
+
+
+class NothingPlaced(WrongInput):
+    """A clip of which an estimator can say nothing: one frame, no parallax, nothing that stands still."""
 
 
 class Reconstructor:
@@ -135,6 +138,7 @@ class Reconstructor:
         *,
         known_poses: Float[Tensor, "t 4 4"] | None = None,
         poses_scale: Scale = Scale.METRIC,
+        plain: bool = False,
         overwrite: bool = False,
         show_progress: bool | None = None,
     ) -> dict[str, Any]:
@@ -148,6 +152,7 @@ class Reconstructor:
             known_poses: (t, 4, 4) world_from_camera of every frame, with NaN where one is not known; they give the
                 world and the unit.
             poses_scale: METRIC if their translations are metres, as in TUM's format, else UNKNOWN_SCALE.
+            plain: write depth, camera and trajectories only: no cloud, no files for other programs, no previews.
             overwrite: remove an earlier reconstruction in the folder first.
             show_progress: bars on stderr; by default only in a terminal.
 
@@ -155,14 +160,15 @@ class Reconstructor:
             The manifest.
 
         Raises:
-            WrongInput: nothing could be placed, frames of several sizes, poses for another number of frames.
+            NothingPlaced: no frame could be tied to another.
+            WrongInput: frames of several sizes, poses for another number of frames.
             WrongFile: a frame is damaged.
             DifferentConfiguration: the folder holds another clip's result, or one with other settings.
             NotWritable: the folder cannot be written.
         """
         if overwrite:
             clear_results(Path(folder))
-        return self._write(as_clip(clip), Path(folder), known_poses, poses_scale, show_progress, plain=False)
+        return self._write(as_clip(clip), Path(folder), known_poses, poses_scale, show_progress, plain=plain)
 
     def _write(
         self,
@@ -176,7 +182,8 @@ class Reconstructor:
     ) -> dict[str, Any]:
         if known_poses is not None:
             _require_poses(known_poses, clip)
-        facts = {"type": MANIFEST_TYPE, **self.facts(), "inputs": _inputs(clip, known_poses, poses_scale)}
+        inputs = describe_inputs(clip, known_poses, poses_scale)
+        facts = {"type": MANIFEST_TYPE, **self.facts(), "inputs": inputs, "plain": plain}
         finished = _finished(io.claim_folder(folder, facts), folder)
         if finished is not None:
             return finished
@@ -209,13 +216,16 @@ class Reconstructor:
         start = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", DepthweaveWarning)
-            camera = self.estimator.calibrate(clip)
+            try:
+                camera = self.estimator.calibrate(clip)
+            except WrongInput as error:
+                raise NothingPlaced(str(error)) from error
         notes = [str(warning.message) for warning in caught if issubclass(warning.category, DepthweaveWarning)]
         fusion, frames, size = self._estimate(clip, camera, folder / WORK, show)
         estimated = time.perf_counter()
         placement = None if fusion is None else fusion.solve(frames, known_poses=known_poses)
         if placement is None or int(placement.component.max()) < 0:
-            raise WrongInput(
+            raise NothingPlaced(
                 f"{self.name} could tie no two frames of {clip.name} together: they need a common static scene and a "
                 "camera that moves; take other frames (--start, --stop, a larger --step) or another model (-m)."
             )
@@ -244,7 +254,7 @@ class Reconstructor:
             if number < closed - window:
                 continue
             image = read_picture(picture)
-            shape = _require_same_size(image, shape, number, clip)
+            shape = require_same_size(image, shape, number, clip)
             for old in [key for key in prepared if key < number - window]:
                 del prepared[old]
             prepared[number] = self.estimator.prepare(image)
@@ -350,23 +360,6 @@ def _finished(manifest: dict[str, Any], folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def _require_same_size(
-    image: Float[Tensor, "3 h w"], before: tuple[int, int] | None, number: int, clip: Clip
-) -> tuple[int, int]:
-    size = (image.shape[-2], image.shape[-1])
-    if before is not None and size != before:
-        raise WrongInput(
-            f"frame {number} of {clip.name} is {size[1]}x{size[0]}, those before are {before[1]}x{before[0]}; "
-            "give frames of one size."
-        )
-    if clip.camera is not None and size != (clip.camera.height, clip.camera.width):
-        raise WrongInput(
-            f"the camera is for {clip.camera.width}x{clip.camera.height} px, but frame {number} of {clip.name} has "
-            f"{size[1]}x{size[0]}; use the calibration of this resolution."
-        )
-    return size
-
-
 def _require_poses(known_poses: Float[Tensor, "t 4 4"], clip: Clip) -> None:
     frames = count_frames(clip)
     if frames != len(known_poses) and isinstance(clip.frames, io.FrameStream) and clip.frames.files is None:
@@ -376,38 +369,3 @@ def _require_poses(known_poses: Float[Tensor, "t 4 4"], clip: Clip) -> None:
             f"there are {len(known_poses)} poses for {frames} frames of {clip.name}; give a pose for every frame that "
             "is used (after start, stop and step)."
         )
-
-
-def _inputs(clip: Clip, known_poses: Float[Tensor, "t 4 4"] | None, poses_scale: Scale) -> dict[str, Any]:
-    """What tells this clip and these poses from others."""
-    digest = hashlib.sha256()
-    path, selection = None, None
-    for part in _parts(clip):
-        digest.update(part)
-    if isinstance(clip.frames, io.FrameStream):
-        path, selection = str(clip.frames.path.resolve()), list(clip.frames.selection)
-    poses = None
-    if known_poses is not None:
-        poses = {
-            "sha256": hashlib.sha256(known_poses.double().cpu().numpy().tobytes()).hexdigest(),
-            "scale": str(poses_scale),
-        }
-    return {
-        "path": path,
-        "selection": selection,
-        "sha256": digest.hexdigest(),
-        "camera": None if clip.camera is None else clip.camera.to_dict(),
-        "known_poses": poses,
-    }
-
-
-def _parts(clip: Clip) -> Iterator[bytes]:
-    if not isinstance(clip.frames, io.FrameStream):
-        for picture in clip.frames:
-            yield np.ascontiguousarray(read_picture(picture).numpy()).tobytes()
-    elif clip.frames.files is not None:
-        for file in clip.frames.files:
-            yield hashlib.sha256(file.name.encode() + file.read_bytes()).digest()
-    else:
-        with clip.frames.path.open("rb") as opened:
-            yield hashlib.file_digest(opened, "sha256").digest()

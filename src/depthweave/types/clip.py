@@ -17,6 +17,9 @@ from depthweave.types.camera import Camera
 from depthweave.types.maps import DepthMap, InverseDepthMap, Scale
 from depthweave.types.picture import Picture, read_picture
 
+VIDEO_TASK = "video"
+"""What the manifest of a folder of video depth says of it, finished or not."""
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:
@@ -180,9 +183,17 @@ class DepthVideo:
 
     @classmethod
     def read(cls, folder: str | PathLike[str]) -> "DepthVideo":
-        """Read what `save` wrote."""
+        """Read what `save` or `depthweave video` wrote, all frames into memory.
+
+        Frames without a pose get NaN for one.
+
+        Raises:
+            WrongFile: the folder holds something else, or work that was not finished.
+        """
         folder = Path(folder)
         manifest = io.read_manifest(folder)
+        if manifest.get("task") == VIDEO_TASK and "files" not in manifest:
+            raise WrongFile(f"{folder} holds depth of a video that was not finished; run the same command again.")
         kinds = {"depth_video": DepthMap, "inverse_depth_video": InverseDepthMap}
         if manifest.get("type") not in kinds:
             raise WrongFile(
@@ -191,6 +202,8 @@ class DepthVideo:
             )
         frames = [kinds[manifest["type"]].read(folder / "frames" / f"{i:06d}.npz") for i in range(manifest["frames"])]
         camera, poses = manifest["camera"], manifest["world_from_camera"]
+        if poses is not None:
+            poses = torch.tensor([[[np.nan] * 4] * 4 if pose is None else pose for pose in poses], dtype=torch.float32)
         return cls(
             values=torch.stack([frame.values for frame in frames]),
             valid=torch.stack([frame.valid for frame in frames]),
@@ -198,7 +211,7 @@ class DepthVideo:
             scale=Scale(manifest["scale"]),
             fps=manifest["fps"],
             camera=None if camera is None else Camera.from_dict(camera),
-            world_from_camera=None if poses is None else torch.from_numpy(np.asarray(poses, dtype=np.float32)),
+            world_from_camera=poses,
         )
 
     def _inverted(self, quantity: Literal["depth", "inverse_depth"]) -> "DepthVideo":
