@@ -42,6 +42,7 @@ def build(
         WrongInput: an option that no stage has, or a model that cannot be a first stage.
     """
     where: dict[str, Any] = {"device": device, "dtype": dtype}
+    options = {**({} if card is None else card.settings), **options}
     if card is not None and not card.parts:
         if stage1_only or stage1 is not None:
             raise WrongInput(f"{card.name} works in one stage; leave stage1 and --stage1-only away.")

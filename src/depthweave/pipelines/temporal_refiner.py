@@ -77,6 +77,7 @@ class TemporalRefiner:
     """
 
     name = "temporal"
+    needs_fillers = False
 
     def __init__(
         self,

@@ -276,6 +276,7 @@ class DiffusionRefiner:
     """
 
     name = "depthcrafter"
+    needs_fillers = True
 
     def __init__(
         self,

@@ -107,14 +107,12 @@ class StoredDepth(Sequence[AnyDepth]):
 
     def valid_share(self) -> float:
         """Share of the valid pixels of all frames."""
-        return sum(float(found.valid.float().mean()) for found in self) / len(self)
+        files = (self._folder / frame_file(number) for number in self._numbers)
+        return sum(float(io.read_npz(file).valid.mean()) for file in files) / len(self)
 
 
-class FilledDepth(Sequence[DepthMap]):
-    """Depth of a shot, read when it is asked for, with fillers under the pixels that have none.
-
-    A pixel without depth takes that of the nearest frame in time, up to `REACH` frames away, then that of the nearest
-    pixel. A frame without any depth takes the nearest one that has some. Fillers are not valid, and have confidence 0.
+class ShotDepth(Sequence[DepthMap]):
+    """Depth of a shot, read when it is asked for.
 
     Args:
         folder: with ``frames/``, all of one size.
@@ -125,7 +123,6 @@ class FilledDepth(Sequence[DepthMap]):
     def __init__(self, folder: Path, shot: Shot, camera: Camera | None = None) -> None:
         self._folder, self._shot, self._camera = folder, shot, camera
         self._read: OrderedDict[int, DepthMap] = OrderedDict()
-        self._done: OrderedDict[int, DepthMap] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._shot)
@@ -138,9 +135,35 @@ class FilledDepth(Sequence[DepthMap]):
 
     def __getitem__(self, index: int | slice) -> DepthMap | list[DepthMap]:
         numbers = range(len(self))[index]
-        return self._filled(numbers) if isinstance(numbers, int) else [self._filled(number) for number in numbers]
+        return self._one(numbers) if isinstance(numbers, int) else [self._one(number) for number in numbers]
 
-    def _filled(self, frame: int) -> DepthMap:
+    def _one(self, frame: int) -> DepthMap:
+        return replace(self._map(frame), camera=self._camera)
+
+    def _map(self, frame: int) -> DepthMap:
+        return _kept(
+            self._read, frame, lambda number: DepthMap.read(self._folder / frame_file(self._shot.first + number))
+        )
+
+
+class FilledDepth(ShotDepth):
+    """Depth of a shot with fillers under the pixels that have none.
+
+    A pixel without depth takes that of the nearest frame in time, up to `REACH` frames away, then that of the nearest
+    pixel. A frame without any depth takes the nearest one that has some. Fillers are not valid, and have confidence 0.
+    """
+
+    def __init__(self, folder: Path, shot: Shot, camera: Camera | None = None) -> None:
+        super().__init__(folder, shot, camera)
+        self._done: OrderedDict[int, DepthMap] = OrderedDict()
+
+    def below(self, frame: int, found: DepthMap) -> DepthMap:
+        """Another depth map of a frame with fillers: its nearest pixels', or this one's where it has none."""
+        if bool(found.valid.any()):
+            return replace(found, values=fill_nearest(found.values, found.valid))
+        return replace(found, values=self._one(frame).values)
+
+    def _one(self, frame: int) -> DepthMap:
         return _kept(self._done, frame, self._fill)
 
     def _fill(self, frame: int) -> DepthMap:
@@ -179,11 +202,6 @@ class FilledDepth(Sequence[DepthMap]):
                 return found
         first, last = self._shot.first, self._shot.last
         raise WrongInput(f"frames {first} to {last} have no depth at all; take other frames or another model (-m).")
-
-    def _map(self, frame: int) -> DepthMap:
-        return _kept(
-            self._read, frame, lambda number: DepthMap.read(self._folder / frame_file(self._shot.first + number))
-        )
 
 
 def _kept(kept: OrderedDict[int, DepthMap], frame: int, make: Callable[[int], DepthMap]) -> DepthMap:
