@@ -10,18 +10,22 @@ from depthweave.errors import DepthweaveWarning, WrongInput
 from depthweave.models.pointmap.dust3r import Dust3r, Dust3rConfig
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wall_network() -> Dust3r:
+    """Random weights place points behind the camera; biases of these make a rough wall in front of it."""
     torch.manual_seed(0)
-    place = tmp_path_factory.mktemp("tiny")
     network = Dust3r(Dust3rConfig.nano())
-    # Random weights place points behind the camera; these biases make a rough wall in front of it.
     y, x = torch.meshgrid(torch.linspace(-0.4, 0.4, 16), torch.linspace(-0.4, 0.4, 16), indexing="ij")
     wall = torch.stack((x, y, 1 + 0.2 * x * y, torch.ones_like(x))).flatten()
     for name, parameter in network.named_parameters():
         if name.startswith("downstream_head"):
             parameter.data.copy_(wall) if name.endswith("bias") else parameter.data.mul_(0.1)
-    network.save_pretrained(place)
+    return network
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("tiny")
+    wall_network().save_pretrained(place)
     return place
 
 
