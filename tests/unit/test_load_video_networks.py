@@ -37,6 +37,7 @@ def test_depthcrafter_gives_inverse_depth_up_to_scale_and_shift(
     parts: dict[str, Path], pictures: list[torch.Tensor]
 ) -> None:
     model = load("depthcrafter", device="cpu", steps=2, **parts)
+    assert str(model.memory_needed(pictures)).startswith("about 0.")
     found = model(pictures)
     assert found.values.shape == (FRAMES, HEIGHT, WIDTH)
     assert (found.quantity, found.scale) == ("inverse_depth", Scale.UNKNOWN_SCALE_AND_SHIFT)

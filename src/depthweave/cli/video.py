@@ -69,6 +69,9 @@ def command(
     depth = load(model, task="video", device=device, dtype=dtype, **options, **parse_settings(settings))
     opened = Clip.read(clip, start=start, stop=stop, step=step, calibration=calibration)
     require_output_folder(output)
+    needed = depth.memory_needed(opened)
+    if needed is not None:
+        typer.echo(f"memory: {needed}", err=True)
     facts = depth.write(opened, output, formats=wanted, quantity=quantity, overwrite=overwrite)
     for sentence in facts["warnings"]:
         typer.echo(f"warning: {sentence}", err=True)

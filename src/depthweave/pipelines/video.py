@@ -45,6 +45,14 @@ class Generating(Protocol):
 
 
 @runtime_checkable
+class Planning(Protocol):
+    """A model that tells its memory beforehand."""
+
+    def plan(self, height: int, width: int, *, frames: int | None = None) -> tuple[Any, Any, Any]:
+        """Settings, number type, and an estimate with a ``sentence``."""
+
+
+@runtime_checkable
 class Stabilising(Protocol):
     """What makes maps of a model for single pictures consistent.
 
@@ -128,6 +136,20 @@ class VideoDepth:
             "dtype": last.get("dtype", "float32"),
             "stages": stages,
         }
+
+    def memory_needed(self, clip: AnyClip) -> str | None:
+        """A sentence about the memory that diffusion will take for a clip, before it runs; None without diffusion.
+
+        Raises:
+            NotEnoughMemory: nothing fits into ``max_memory``.
+        """
+        diffusion = getattr(self.second, "diffusion", None) if self.diffusion is None else self.diffusion
+        if not isinstance(diffusion, Planning):
+            return None
+        opened = as_clip(clip)
+        height, width = read_picture(next(iter(opened.frames))).shape[-2:]
+        sentence: str = diffusion.plan(int(height), int(width), frames=count_frames(opened))[2].sentence()
+        return sentence
 
     def __call__(self, clip: AnyClip, *, show_progress: bool | None = None) -> DepthVideo:
         """Depth of a clip in memory, at the pictures' size. `write` takes clips of any length.
