@@ -19,7 +19,6 @@ class Neighbours:
     """Depth as the mean of the frames beside, at the pixels that are valid there; fillers stay."""
 
     name = "neighbours"
-    needs_fillers = True
 
     def __init__(self, *, kill_at: int | None = None) -> None:
         self.kill_at = kill_at

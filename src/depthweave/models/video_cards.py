@@ -19,7 +19,6 @@ _OFFLINE = ModelCard(
     training_data="none",
     citation=f"depthweave; two stages after {_STEREODIFF_PAPER}",
     parts=("geometric",),
-    settings={"parallax_px": (10.0, 24.0)},
 )
 
 _DEPTHCRAFTER = ModelCard(

@@ -77,7 +77,6 @@ class TemporalRefiner:
     """
 
     name = "temporal"
-    needs_fillers = False
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ from depthweave.pipelines.mono import MonoEstimator
 from depthweave.pipelines.placed_clip import WORK, frame_rate, ranges, source_times
 from depthweave.pipelines.reconstruct import AnyClip, NothingPlaced, Reconstructor, as_clip, count_frames
 from depthweave.pipelines.video_folder import Quantity, VideoFolder, clear_video, finished_video, require_formats
-from depthweave.pipelines.video_frames import AnyDepth, FilledDepth, Shot, ShotDepth, StoredDepth, cut_clip, split_shots
+from depthweave.pipelines.video_frames import AnyDepth, FilledDepth, Shot, StoredDepth, cut_clip, split_shots
 from depthweave.pipelines.video_refiner import Refiner
 from depthweave.types import Camera, Clip, DepthVideo, InverseDepthMap, Scale, read_picture
 from depthweave.types.clip import VIDEO_TASK
@@ -271,7 +271,7 @@ class VideoDepth:
         camera = None if first["camera"] is None else Camera.from_dict(first["camera"])
         shots = split_shots(first["component"])
         for shot in shots:
-            self._refine_shot(clip, folder, shot, camera, show)
+            self._refine_shot(clip, folder, shot, FilledDepth(folder / _STAGE1, shot, camera), show)
         files = write_trajectories(
             folder,
             torch.tensor(first["times_s"], dtype=torch.float64),
@@ -289,20 +289,15 @@ class VideoDepth:
             "files": files,
         }
 
-    def _refine_shot(self, clip: Clip, folder: Path, shot: Shot, camera: Camera | None, show: bool | None) -> None:
+    def _refine_shot(self, clip: Clip, folder: Path, shot: Shot, depth: FilledDepth, show: bool | None) -> None:
         numbers = range(shot.first, shot.last + 1)
         if all((folder / frame_file(frame)).is_file() for frame in numbers):
             return
-        filled = FilledDepth(folder / _STAGE1, shot, camera)
-        if not isinstance(self.second, Refiner):
-            _keep(folder, numbers, filled, show)
-            return
-        work = folder / _STAGE2 / f"{shot.first:06d}"
-        work.mkdir(parents=True, exist_ok=True)
-        depth = filled if self.second.needs_fillers else ShotDepth(folder / _STAGE1, shot, camera)
-        found = self.second.refine(cut_clip(clip, shot), depth, work)
-        if not self.second.needs_fillers:
-            found = (filled.below(number, refined) for number, refined in enumerate(found))
+        found: Iterable[AnyDepth] = iter(depth)
+        if isinstance(self.second, Refiner):
+            work = folder / _STAGE2 / f"{shot.first:06d}"
+            work.mkdir(parents=True, exist_ok=True)
+            found = self.second.refine(cut_clip(clip, shot), depth, work)
         _keep(folder, numbers, found, show)
 
     def _stabilised(self, stage1: MonoEstimator, clip: Clip, folder: Path, show: bool | None) -> dict[str, Any]:

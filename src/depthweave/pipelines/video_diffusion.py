@@ -276,7 +276,6 @@ class DiffusionRefiner:
     """
 
     name = "depthcrafter"
-    needs_fillers = True
 
     def __init__(
         self,

@@ -111,8 +111,11 @@ class StoredDepth(Sequence[AnyDepth]):
         return sum(float(io.read_npz(file).valid.mean()) for file in files) / len(self)
 
 
-class ShotDepth(Sequence[DepthMap]):
-    """Depth of a shot, read when it is asked for.
+class FilledDepth(Sequence[DepthMap]):
+    """Depth of a shot, read when it is asked for, with fillers under the pixels that have none.
+
+    A pixel without depth takes that of the nearest frame in time, up to `REACH` frames away, then that of the nearest
+    pixel. A frame without any depth takes the nearest one that has some. Fillers are not valid, and have confidence 0.
 
     Args:
         folder: with ``frames/``, all of one size.
@@ -123,6 +126,7 @@ class ShotDepth(Sequence[DepthMap]):
     def __init__(self, folder: Path, shot: Shot, camera: Camera | None = None) -> None:
         self._folder, self._shot, self._camera = folder, shot, camera
         self._read: OrderedDict[int, DepthMap] = OrderedDict()
+        self._done: OrderedDict[int, DepthMap] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._shot)
@@ -135,35 +139,9 @@ class ShotDepth(Sequence[DepthMap]):
 
     def __getitem__(self, index: int | slice) -> DepthMap | list[DepthMap]:
         numbers = range(len(self))[index]
-        return self._one(numbers) if isinstance(numbers, int) else [self._one(number) for number in numbers]
+        return self._filled(numbers) if isinstance(numbers, int) else [self._filled(number) for number in numbers]
 
-    def _one(self, frame: int) -> DepthMap:
-        return replace(self._map(frame), camera=self._camera)
-
-    def _map(self, frame: int) -> DepthMap:
-        return _kept(
-            self._read, frame, lambda number: DepthMap.read(self._folder / frame_file(self._shot.first + number))
-        )
-
-
-class FilledDepth(ShotDepth):
-    """Depth of a shot with fillers under the pixels that have none.
-
-    A pixel without depth takes that of the nearest frame in time, up to `REACH` frames away, then that of the nearest
-    pixel. A frame without any depth takes the nearest one that has some. Fillers are not valid, and have confidence 0.
-    """
-
-    def __init__(self, folder: Path, shot: Shot, camera: Camera | None = None) -> None:
-        super().__init__(folder, shot, camera)
-        self._done: OrderedDict[int, DepthMap] = OrderedDict()
-
-    def below(self, frame: int, found: DepthMap) -> DepthMap:
-        """Another depth map of a frame with fillers: its nearest pixels', or this one's where it has none."""
-        if bool(found.valid.any()):
-            return replace(found, values=fill_nearest(found.values, found.valid))
-        return replace(found, values=self._one(frame).values)
-
-    def _one(self, frame: int) -> DepthMap:
+    def _filled(self, frame: int) -> DepthMap:
         return _kept(self._done, frame, self._fill)
 
     def _fill(self, frame: int) -> DepthMap:
@@ -202,6 +180,11 @@ class FilledDepth(ShotDepth):
                 return found
         first, last = self._shot.first, self._shot.last
         raise WrongInput(f"frames {first} to {last} have no depth at all; take other frames or another model (-m).")
+
+    def _map(self, frame: int) -> DepthMap:
+        return _kept(
+            self._read, frame, lambda number: DepthMap.read(self._folder / frame_file(self._shot.first + number))
+        )
 
 
 def _kept(kept: OrderedDict[int, DepthMap], frame: int, make: Callable[[int], DepthMap]) -> DepthMap:

@@ -13,11 +13,9 @@ class Refiner(Protocol):
 
     Attributes:
         name: for manifests, e.g. ``temporal`` or ``depthcrafter``.
-        needs_fillers: whether it looks at what lies under invalid pixels.
     """
 
     name: str
-    needs_fillers: bool
 
     def facts(self) -> dict[str, Any]:
         """Entries for a manifest: ``options``, and ``revision``, ``device`` and ``dtype`` where there are such."""
@@ -28,7 +26,6 @@ class Refiner(Protocol):
         Args:
             clip: the pictures; it may be gone through more than once, one frame at a time.
             depth: stage one, one map per frame at the pictures' size, read when it is asked for; ``valid`` and
-                ``confidence`` say what to trust. Where ``needs_fillers``, fillers lie under invalid pixels: the nearest
-                depth in time, then in the picture.
+                ``confidence`` say what to trust. Fillers lie under invalid pixels.
             work: folder for what a stopped run can go on from; emptied by the caller at the end.
         """
