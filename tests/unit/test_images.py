@@ -274,3 +274,18 @@ def test_blur_keeps_flat_pictures_and_spreads_points(batch: tuple[int, ...]) -> 
     torch.testing.assert_close(found, expected.expand_as(point))
     flat = torch.full((*batch, 1, 3, 4), 0.3)
     torch.testing.assert_close(images.gaussian_blur(flat, 1), flat)
+
+
+def test_fit_size_shrinks_in_proportion_and_enlarges_nothing() -> None:
+    assert images.fit_size(480, 640, 320) == (240, 320)
+    assert images.fit_size(375, 1242, 640) == (193, 640)
+    assert images.fit_size(48, 64, 320) == (48, 64)
+    assert images.fit_size(4, 1000, 100) == (1, 100)
+    assert images.fit_size(4, 1000, 100, least=8) == (8, 100)
+
+
+def test_grey_image_is_luma_in_bytes() -> None:
+    picture = torch.zeros(3, 2, 4)
+    picture[0], picture[1, :, 2:] = 1.0, 1.0
+    np.testing.assert_array_equal(images.grey_image(picture), [[76, 76, 226, 226]] * 2)
+    np.testing.assert_array_equal(images.grey_image(picture, 1, 2), [[76, 226]])

@@ -1,6 +1,26 @@
 """Fits that bring a prediction of unknown scale to a reference: closed-form and robust."""
 
-from depthweave.alignment.scale_shift import Domain, Fit, Method, Over, align, fit_scale, fit_scale_shift
+from depthweave.alignment.scale_shift import (
+    Domain,
+    Fit,
+    Method,
+    Over,
+    align,
+    fit_scale,
+    fit_scale_shift,
+    weighted_median,
+)
 from depthweave.alignment.similarity import Similarity, fit_similarity
 
-__all__ = ["Domain", "Fit", "Method", "Over", "Similarity", "align", "fit_scale", "fit_scale_shift", "fit_similarity"]
+__all__ = [
+    "Domain",
+    "Fit",
+    "Method",
+    "Over",
+    "Similarity",
+    "align",
+    "fit_scale",
+    "fit_scale_shift",
+    "fit_similarity",
+    "weighted_median",
+]

@@ -61,7 +61,7 @@ def fit_scale_shift(
     if bool(((w > 0).sum(-1) < 2).any()):
         raise WrongInput("fitting scale and shift needs at least two valid pixels in every map; check the masks.")
     if method == "median":
-        p_centre, g_centre = _weighted_median(p, w), _weighted_median(g, w)
+        p_centre, g_centre = weighted_median(p, w), weighted_median(g, w)
         p_spread = _mean((p - p_centre[..., None]).abs(), w)
         scale = _mean((g - g_centre[..., None]).abs(), w) / _positive(p_spread, p_centre)
         return _fit(scale, g_centre - scale * p_centre, leading, prediction.dtype)
@@ -90,8 +90,8 @@ def fit_scale(
     if bool(((w > 0).sum(-1) < 1).any()):
         raise WrongInput("fitting a scale needs at least one valid pixel in every map; check the masks.")
     if method == "median":
-        p_centre = _weighted_median(p, w)
-        scale = _weighted_median(g, w) / _positive(p_centre, p_centre)
+        p_centre = weighted_median(p, w)
+        scale = weighted_median(g, w) / _positive(p_centre, p_centre)
     else:
         scale = _solve_scale(p, g, w)
         if method == "huber":
@@ -169,14 +169,17 @@ def _solve_scale(p: Tensor, g: Tensor, w: Tensor) -> Tensor:
 
 def _huber_weights(residual: Tensor, w: Tensor) -> Tensor:
     # About their median: outliers on one side shift all residuals of the first fit, and then hide in their size.
-    centred = residual - _weighted_median(residual, w)[..., None]
-    deviation = 1.4826 * _weighted_median(centred.abs(), w)
+    centred = residual - weighted_median(residual, w)[..., None]
+    deviation = 1.4826 * weighted_median(centred.abs(), w)
     limit = (1.345 * deviation).clamp_min(torch.finfo(residual.dtype).tiny)[..., None]
     return (limit / residual.abs().clamp_min(torch.finfo(residual.dtype).tiny)).clamp_max(1.0)
 
 
-def _weighted_median(x: Tensor, w: Tensor) -> Tensor:
-    """Weighted median: the mean of the lower and the upper one, so that equal weights give the usual median."""
+def weighted_median(x: Float[Tensor, "*b n"], w: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+    """Median over the last dimension, with weights that are not negative and not all zero.
+
+    It is the mean of the lower and the upper one, so that equal weights give the usual median.
+    """
     order = x.argsort(-1)
     values = x.gather(-1, order)
     mass = w.gather(-1, order).cumsum(-1)

@@ -1,9 +1,7 @@
 """What moves by itself in a clip whose cameras and depth are known."""
 
-import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from depthweave import geometry, images
@@ -40,7 +38,7 @@ def moving(
     Source: MonST3R (Zhang et al., ICLR 2025), section 4.2: the threshold; the flow is OpenCV's dense inverse search.
     """
     height, width = depth.shape
-    flow = torch.from_numpy(flow_both_ways(_grey(first), _grey(second)).forward)
+    flow = torch.from_numpy(flow_both_ways(images.grey_image(first), images.grey_image(second)).forward)
     points = geometry.unproject(depth, camera.intrinsics).reshape(-1, 3)
     places, _ = geometry.project(geometry.transform_points(second_from_first, points), camera.intrinsics)
     ego = places.reshape(height, width, 2) - geometry.pixel_grid(height, width)
@@ -79,9 +77,3 @@ class MovingParts:
         first, second = (images.resize_image(self.item.picture(i), *depth.shape) for i in (index, other))
         second_from_first = geometry.relative_pose(self.poses[index], self.poses[other])
         return moving(first, second, depth, valid, self.camera.resized(*depth.shape), second_from_first)
-
-
-def _grey(picture: Float[Tensor, "3 h w"]) -> UInt8[NDArray[np.uint8], "h w"]:
-    weights = torch.tensor((0.299, 0.587, 0.114))
-    grey: NDArray[np.uint8] = (255 * torch.einsum("c,chw->hw", weights, picture)).round().to(torch.uint8).numpy()
-    return grey

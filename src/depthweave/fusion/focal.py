@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from depthweave import geometry
-from depthweave.alignment import fit_scale
+from depthweave.alignment import weighted_median
 from depthweave.errors import WrongInput
 
 # Of a camera that sees 60 degrees along the longer side, which is the long side over 2 tan 30 degrees.
@@ -88,11 +88,5 @@ def shared_focal(candidates_px: Float[Tensor, "n"], weights: Float[Tensor, "n"] 
         usable &= weights > 0
     if not bool(usable.any()):
         raise WrongInput("no frame gives a usable focal length; give the camera's intrinsics.")
-    found = fit_scale(
-        torch.ones_like(candidates_px)[None],
-        candidates_px[None],
-        usable[None],
-        weights=None if weights is None else weights[None],
-        method="median",
-    )
-    return found.scale.item()
+    mass = torch.ones_like(candidates_px) if weights is None else weights
+    return weighted_median(candidates_px[usable].double(), mass[usable].double()).item()

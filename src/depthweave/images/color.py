@@ -2,9 +2,10 @@
 
 import math
 
+import cv2
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,6 +52,22 @@ def luminance(image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b h w"]:
     red, green, blue = (weight * channel for weight, channel in zip(LUMA, image.unbind(-3), strict=True))
     # Not a matrix product: its rounding depends on where the memory lies, and equal pictures must match equally.
     return red + green + blue
+
+
+def grey_image(
+    image: Float[Tensor, "3 h w"], height: int | None = None, width: int | None = None
+) -> UInt8[NDArray[np.uint8], "h2 w2"]:
+    """uint8 luma of a picture in [0, 1], as OpenCV takes it; shrunk by the mean of areas where a size is given.
+
+    Args:
+        image: the picture.
+        height, width: of the result in px; by default the picture's.
+    """
+    grey: NDArray[np.uint8] = (luminance(image) * 255).round().to(torch.uint8).cpu().numpy()
+    size = (height or grey.shape[0], width or grey.shape[1])
+    if grey.shape == size:
+        return grey
+    return cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def chroma_matrix(saturation: float | int, hue_rad: float | int) -> Float64[NDArray[np.float64], "3 3"]:

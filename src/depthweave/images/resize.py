@@ -5,6 +5,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
+def fit_size(height: int, width: int, longest: int, *, least: int = 1) -> tuple[int, int]:
+    """(height, width) in px with the longer side at most ``longest``, in the same proportion; nothing is enlarged.
+
+    Args:
+        height, width: of the picture.
+        longest: bound of the longer side.
+        least: no side becomes shorter than this.
+    """
+    ratio = min(1.0, longest / max(height, width))
+    return max(least, round(height * ratio)), max(least, round(width * ratio))
+
+
 def resize_image(image: Float[Tensor, "*b c h w"], height: int, width: int) -> Float[Tensor, "*b c h2 w2"]:
     """Bilinear resize, with a low-pass filter when the picture shrinks."""
     flat = image.reshape(-1, *image.shape[-3:])

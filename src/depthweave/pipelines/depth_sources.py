@@ -14,7 +14,7 @@ from depthweave.io.manifest import MANIFEST_NAME
 from depthweave.pipelines.mono import MonoEstimator
 from depthweave.pipelines.stereo import StereoMatcher
 from depthweave.pipelines.synthesize import relative_inverse_depth
-from depthweave.types import Camera, DepthMap, DisparityMap, InverseDepthMap, StereoPair
+from depthweave.types import Camera, DepthMap, DisparityMap, InverseDepthMap, StereoPair, read_map
 
 AnyMap = DisparityMap | DepthMap | InverseDepthMap
 _KINDS: dict[str, type[AnyMap]] = {"disparity": DisparityMap, "inverse-depth": InverseDepthMap, "depth": DepthMap}
@@ -206,10 +206,11 @@ def read_depth(path: Path, kind: str | None = None) -> AnyMap:
     """
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        found = io.read_npz(path).kind.replace("_", "-")
-        if kind not in (None, found):
-            raise WrongFile(f"{path} holds {found}, not {kind}; leave the kind away, the file knows it.")
-        return _KINDS[found].read(path)
+        found = read_map(path)
+        held = found.quantity.replace("_", "-")
+        if kind not in (None, held):
+            raise WrongFile(f"{path} holds {held}, not {kind}; leave the kind away, the file knows it.")
+        return found
     if kind is None:
         raise WrongFile(f"{path} does not say what it holds; give --depth-kind disparity, inverse-depth or depth.")
     if kind == "inverse-depth" and suffix == ".png":

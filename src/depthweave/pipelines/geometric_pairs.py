@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -104,7 +103,7 @@ class GeometricPairs:
                 f"{clip.name} has one frame, and geometry needs two or more from different places; "
                 "for a single picture use `depthweave mono` or a pointmap network."
             )
-        working = fit_size(size, self.max_size)
+        working = images.fit_size(*size, self.max_size)
         known = clip.camera is not None or self.focal_px is not None
         camera = clip.camera or _guessed_camera(size, self.focal_px)
         found = camera_motion(
@@ -130,9 +129,7 @@ class GeometricPairs:
 
     def prepare(self, picture: Float[Tensor, "3 h w"]) -> _View:
         """The frame in grey, at the working size."""
-        height, width = fit_size((int(picture.shape[-2]), int(picture.shape[-1])), self.max_size)
-        grey = (images.luminance(picture).squeeze(0) * 255).round().to(torch.uint8).cpu().numpy()
-        return _View(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8))
+        return _View(images.grey_image(picture, *images.fit_size(picture.shape[-2], picture.shape[-1], self.max_size)))
 
     def estimate(self, frame: int, prepared: Mapping[int, _View]) -> list[PairPointmaps]:
         """The frame with earlier ones that show parallax against it; none where the camera was not placed."""
@@ -198,12 +195,6 @@ class GeometricPairs:
         if self._motion is None:
             raise WrongInput("the geometric estimator looks at the whole clip first; call calibrate(clip).")
         return self._motion
-
-
-def fit_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
-    """(height, width) with the longer side at most ``longest``, in the same proportion."""
-    ratio = min(1.0, longest / max(size))
-    return max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
 
 
 def _guessed_camera(size: tuple[int, int], focal_px: float | int | None) -> Camera:

@@ -146,13 +146,9 @@ class MapStabiliser:
         if found.scale != first.scale or type(found) is not type(first):
             raise WrongInput(f"map {number} is not of the kind and scale of the first one; use one model for the clip.")
         inverse = found.to_inverse_depth() if isinstance(found, DepthMap) else found
-        shrink = max(1.0, max(found.height, found.width) / self.side_px)
-        rows, columns = max(8, round(found.height / shrink)), max(8, round(found.width / shrink))
+        rows, columns = images.fit_size(found.height, found.width, self.side_px, least=8)
         small = inverse.resized(rows, columns)
-        grey = (images.luminance(picture) * 255).round().to(torch.uint8).cpu().numpy()
-        if grey.shape != (rows, columns):
-            grey = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.uint8)
-        return _Frame(grey, small.values.cpu().numpy(), small.valid.cpu().numpy())
+        return _Frame(images.grey_image(picture, rows, columns), small.values.cpu().numpy(), small.valid.cpu().numpy())
 
 
 def solve_links(

@@ -159,8 +159,7 @@ def fit(image: Float[Tensor, "3 h w"], max_size: int | None) -> Float[Tensor, "3
     height, width = image.shape[-2:]
     if max_size is None or max(height, width) <= max_size:
         return image
-    scale = max_size / max(height, width)
-    return images.resize_image(image, max(1, round(height * scale)), max(1, round(width * scale))).clamp(0, 1)
+    return images.resize_image(image, *images.fit_size(height, width, max_size)).clamp(0, 1)
 
 
 @dataclass(frozen=True)

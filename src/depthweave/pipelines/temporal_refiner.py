@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -231,11 +230,8 @@ class TemporalRefiner:
 
 def _shrunk(picture: Tensor, found: DepthMap, clip: Clip, side_px: int) -> _Frame:
     height, width = found.height, found.width
-    shrink = max(1.0, max(height, width) / side_px)
-    rows, columns = max(8, round(height / shrink)), max(8, round(width / shrink))
-    grey = (images.luminance(picture) * 255).round().to(torch.uint8).cpu().numpy()
-    if grey.shape != (rows, columns):
-        grey = cv2.resize(grey, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    rows, columns = images.fit_size(height, width, side_px, least=8)
+    grey = images.grey_image(picture, rows, columns)
     at = np.ix_(_nearest(rows, height), _nearest(columns, width))
     values = found.values.cpu().numpy()[at]
     usable = found.valid.cpu().numpy()[at] & (values > 0)

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from depthweave import io
-from depthweave.errors import WrongInput
-from depthweave.types import Camera, Clip, DepthMap, InverseDepthMap
+from depthweave.errors import WrongFile, WrongInput
+from depthweave.types import Camera, Clip, DepthMap, DisparityMap, InverseDepthMap, read_map
 from depthweave.types.reconstruction import frame_file
 
 AnyDepth = DepthMap | InverseDepthMap
@@ -77,7 +77,10 @@ def read_frame(folder: Path, frame: int) -> AnyDepth:
         WrongFile: missing or damaged.
     """
     path = folder / frame_file(frame)
-    return DepthMap.read(path) if io.read_npz(path).kind == "depth" else InverseDepthMap.read(path)
+    found = read_map(path)
+    if isinstance(found, DisparityMap):
+        raise WrongFile(f"{path} holds disparity, not depth; give the folder of a video.")
+    return found
 
 
 class StoredDepth(Sequence[AnyDepth]):

@@ -3,7 +3,7 @@
 from depthweave.types.camera import Camera
 from depthweave.types.clip import Clip, DepthVideo
 from depthweave.types.cloud import PointCloud
-from depthweave.types.maps import DepthMap, DisparityMap, InverseDepthMap, Scale
+from depthweave.types.maps import DepthMap, DisparityMap, InverseDepthMap, Scale, read_map
 from depthweave.types.pair import StereoPair
 from depthweave.types.picture import Picture, read_picture
 from depthweave.types.pointmaps import PairPointmaps
@@ -22,5 +22,6 @@ __all__ = [
     "Reconstruction",
     "Scale",
     "StereoPair",
+    "read_map",
     "read_picture",
 ]

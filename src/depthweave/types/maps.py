@@ -531,3 +531,15 @@ def _require_shift(scale: Scale, wanted: str) -> None:
             f"{wanted} needs a known shift, but this map has unknown scale and shift: align_to(reference) brings it "
             "to a reference, or choose a metric model."
         )
+
+
+def read_map(path: str | PathLike[str]) -> DisparityMap | DepthMap | InverseDepthMap:
+    """A map from an ``.npz`` file, of the type that the file states.
+
+    Raises:
+        WrongFile: missing, damaged, or without a map.
+    """
+    path = Path(path)
+    found = io.read_npz(path)
+    kinds: tuple[type[DisparityMap | DepthMap | InverseDepthMap], ...] = (DisparityMap, DepthMap, InverseDepthMap)
+    return next(kind for kind in kinds if kind.quantity == found.kind)._from_file(found, path)
