@@ -171,19 +171,37 @@ def test_it_streams_and_goes_on_from_its_numbers(tmp_path: Path) -> None:
     watched = Watched(pictures(14))
     run: Iterator[DepthMap] = TemporalRefiner(radius=2).refine(Clip(watched), maps, tmp_path)
     first = next(run)
-    # The first pass has gone through all, the second one as far as the window reaches.
-    assert watched.read == 14 + 3
     rest = list(run)
+    assert watched.read == 14
     again = Watched(pictures(14))
     second = list(TemporalRefiner(radius=2).refine(Clip(again), maps, tmp_path))
-    assert again.read == 14
+    assert again.read == 0
     for one, other in zip([first, *rest], second, strict=True):
         assert torch.equal(one.values, other.values)
     with pytest.raises(WrongFile, match=r"steps\.npz belongs to another clip"):
         refine(pictures(5), maps[:5], tmp_path)
-    (tmp_path / "steps.npz").write_bytes(b"no")
-    with pytest.raises(WrongFile, match="cannot be read"):
+    (tmp_path / "links" / "000003.npz").unlink()
+    with pytest.raises(WrongFile, match=r"000003\.npz cannot be read; delete"):
         refine(pictures(14), maps, tmp_path)
+    (tmp_path / "steps.npz").write_bytes(b"no")
+    with pytest.raises(WrongFile, match=r"steps\.npz cannot be read"):
+        refine(pictures(14), maps, tmp_path)
+
+
+def test_what_lies_under_invalid_pixels_plays_no_part(tmp_path: Path) -> None:
+    hole = torch.rand(HEIGHT, WIDTH, generator=torch.Generator().manual_seed(3)) < 0.3
+    found = []
+    for filler in (0.0, 1e-3, 1e6):
+        maps = [
+            DepthMap(torch.where(hole, filler, plane(1 + 0.02 * (-1) ** i)), ~hole, torch.where(hole, 0.0, 0.9))
+            for i in range(8)
+        ]
+        found.append(refine(pictures(8), maps, tmp_path / str(filler)))
+    for plain, *others in zip(*found, strict=True):
+        assert plain.valid[~hole].all()
+        for other in others:
+            assert torch.equal(plain.valid, other.valid)
+            assert torch.equal(plain.values[plain.valid], other.values[other.valid])
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

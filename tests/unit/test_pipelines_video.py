@@ -205,7 +205,7 @@ def work(place):
         save(self, path, **rest)
     def stop_pair(self, frame, prepared):
         return die() if place == "stage1 pairs" and frame == 5 else estimate(self, frame, prepared)
-    def stop_video(path, frames, fps):
+    def stop_video(path, frames, fps, *, quick):
         write_video(path, frames, fps)
         if place == "manifest":
             die()

@@ -16,7 +16,7 @@ from depthweave.types import Clip
 
 
 class Neighbours:
-    """Depth as the mean of the frames beside, at the pixels that are valid there; fillers stay."""
+    """Depth as the mean of the frames beside, at the pixels that are valid; -1 lies under the others."""
 
     name = "neighbours"
 
@@ -36,9 +36,10 @@ class Neighbours:
                 os.kill(os.getpid(), signal.SIGKILL)
             self.asked += 1
             near = [depth[other] for other in (frame - 1, frame, frame + 1) if 0 <= other < len(depth)]
-            assert all(bool((found.values > 0).all()) for found in near)  # fillers are depth, too
-            values = torch.stack([found.values for found in near]).mean(0)
-            yield replace(depth[frame], values=values)
+            valid = torch.stack([found.valid for found in near])
+            values = torch.stack([found.values for found in near])
+            mean = torch.where(valid, values, 0).sum(0) / valid.sum(0).clamp_min(1)
+            yield replace(depth[frame], values=torch.where(depth[frame].valid, mean, -1.0))
 
 
 class Fixed:

@@ -126,30 +126,32 @@ class _System:
         of_point = by_point @ bundle.camera_from_world[seen.cameras, :3, :3]
         root = np.sqrt(weights)[:, None, None]
         residual, of_camera, of_point = residual * root[..., 0], of_camera * root, of_point * root
-
-        columns = np.cumsum(moves) - 1
+        number = np.cumsum(moves) - 1
         self.unknown_cameras = int(moves.sum())
+        seen_by = number[seen.cameras]
+        order = np.flatnonzero(moves[seen.cameras])
+        order = order[np.argsort(seen_by[order], kind="stable")]
+        ends = np.cumsum(np.bincount(seen_by[order], minlength=self.unknown_cameras))
         size = 6 * self.unknown_cameras + int(focal)
-        moving = moves[seen.cameras]
-        place = 6 * columns[seen.cameras[moving]]
-        parts = [_block_sparse(of_camera[moving], np.flatnonzero(moving), place, len(residual), size)]
+        self.cameras, self.gradient_cameras = np.zeros((size, size)), np.zeros(size)
+        for camera, rows in enumerate(np.split(order, ends[:-1])):
+            at = slice(6 * camera, 6 * camera + 6)
+            slopes = of_camera[rows].reshape(-1, 6)
+            self.cameras[at, at] = slopes.T @ slopes
+            self.gradient_cameras[at] = slopes.T @ residual[rows].reshape(-1)
+        self.points = _sums(np.einsum("mri,mrj->mij", of_point, of_point), seen.points, len(bundle.points))
+        self.gradient_points = _sums(np.einsum("mri,mr->mi", of_point, residual), seen.points, len(bundle.points))
+        self.order, self.point = order, seen.points[order]
+        self.starts = np.concatenate([[0], ends])
+        self.mixed = np.einsum("mri,mrj->mij", of_camera[order], of_point[order])
+        self.mixed_focal = np.zeros((len(bundle.points), 3))
         if focal:
-            offset = (projected - bundle.intrinsics[:2, 2]) / bundle.intrinsics[0, 0]
-            column = (offset * root[..., 0])[..., None]
-            parts.append(
-                _block_sparse(column, np.arange(len(residual)), np.full(len(residual), size - 1), len(residual), size)
-            )
-        jacobian = sum(parts[1:], parts[0])
-        points = _block_sparse(
-            of_point, np.arange(len(residual)), 3 * seen.points, len(residual), 3 * len(bundle.points)
-        )
-        flat = residual.reshape(-1)
-        self.cameras = (jacobian.T @ jacobian).toarray()
-        self.mixed = (jacobian.T @ points).tocsr()
-        blocks = np.zeros((len(bundle.points), 3, 3))
-        np.add.at(blocks, seen.points, np.einsum("mri,mrj->mij", of_point, of_point))
-        self.points = blocks
-        self.gradient_cameras, self.gradient_points = jacobian.T @ flat, points.T @ flat
+            column = (projected - bundle.intrinsics[:2, 2]) / bundle.intrinsics[0, 0] * root[..., 0]
+            self.cameras[-1, -1] = (column * column).sum()
+            self.gradient_cameras[-1] = (column * residual).sum()
+            shared = np.einsum("mri,mr->mi", of_camera[order], column[order])
+            self.cameras[-1, :-1] = self.cameras[:-1, -1] = _sums(shared, seen_by[order], self.unknown_cameras).ravel()
+            self.mixed_focal = _sums(np.einsum("mri,mr->mi", of_point, column), seen.points, len(bundle.points))
 
     def solve(self, damping: float) -> Bundle | None:
         """The bundle after one damped step, None where the system has no solution."""
@@ -159,16 +161,30 @@ class _System:
         points[:, diagonal, diagonal] *= 1 + damping
         points[:, diagonal, diagonal] += 1e-9
         inverse = np.linalg.inv(points)
-        number = len(points)
-        spread = sparse.bsr_matrix((inverse, np.arange(number), np.arange(number + 1)), shape=(3 * number, 3 * number))
-        carried = self.mixed @ spread
-        reduced = cameras - (carried @ self.mixed.T).toarray()
+        carried = np.matmul(self.mixed, inverse[self.point])
+        last = 6 * self.unknown_cameras
+        reduced, right = cameras, -self.gradient_cameras
+        shape = (last, 3 * len(points))
+        wide, plain = (
+            sparse.bsr_matrix((part, self.point, self.starts), shape=shape) for part in (carried, self.mixed)
+        )
+        reduced[:last, :last] -= (wide @ plain.T).toarray()
+        right[:last] += wide @ self.gradient_points.ravel()
+        if self.focal:
+            focal = np.einsum("nij,nj->ni", inverse, self.mixed_focal)
+            shared = plain @ focal.ravel()
+            reduced[last, :last] -= shared
+            reduced[:last, last] -= shared
+            reduced[last, last] -= (focal * self.mixed_focal).sum()
+            right[last] += (focal * self.gradient_points).sum()
         try:
-            change = cho_solve(cho_factor(reduced), carried @ self.gradient_points - self.gradient_cameras)
+            change = cho_solve(cho_factor(reduced), right)
         except LinAlgError:
             return None
-        moved = np.einsum("nij,nj->ni", inverse, (-self.gradient_points - self.mixed.T @ change).reshape(-1, 3))
-        return self._moved(change, moved)
+        left = -self.gradient_points - (plain.T @ change[:last]).reshape(-1, 3)
+        if self.focal:
+            left -= change[last] * self.mixed_focal
+        return self._moved(change, np.einsum("nij,nj->ni", inverse, left))
 
     def _moved(self, change: NDArray[np.float64], points: NDArray[np.float64]) -> Bundle:
         poses = self.bundle.camera_from_world.copy()
@@ -203,12 +219,8 @@ def _cost(bundle: Bundle, seen: Observations, tolerance_px: float) -> tuple[floa
     return float(tolerance_px**2 * np.log1p(ratio).sum()), 1 / (1 + ratio)
 
 
-def _block_sparse(
-    blocks: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64], number: int, width: int
-) -> sparse.csr_matrix:
-    """(m, 2, k) blocks, each at the two rows of its observation."""
-    wide = blocks.shape[-1]
-    at = 2 * rows[:, None, None] + np.arange(2)[None, :, None]
-    across = columns[:, None, None] + np.arange(wide)[None, None, :]
-    at, across = np.broadcast_to(at, blocks.shape), np.broadcast_to(across, blocks.shape)
-    return sparse.csr_matrix((blocks.ravel(), (at.ravel(), across.ravel())), shape=(2 * number, width))
+def _sums(parts: NDArray[np.float64], groups: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Sums of what belongs to each group, over the first dimension."""
+    belongs = sparse.csr_matrix((np.ones(len(groups)), groups, np.arange(len(groups) + 1)), shape=(len(groups), count))
+    sums: NDArray[np.float64] = (belongs.T @ parts.reshape(len(groups), -1)).reshape(count, *parts.shape[1:])
+    return sums

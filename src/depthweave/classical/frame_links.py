@@ -1,6 +1,7 @@
 """Neighbouring frames of a clip: where their pixels go, how the camera moved, and how the scale of depth jumped."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from depthweave.classical.flow import flow_both_ways
 FEWEST_POINTS = 60
 """Pixels with motion and depth in both frames, of those looked at, below which nothing is said of a pair."""
 _POINTS = 4000
+_EDGE_STEP = 0.15
 _REWEIGHTINGS = 8
 _FLOW_SPREAD_PX, _DEPTH_SPREAD = 0.3, 0.01
 _ROTATION_PRIOR_RAD, _TRANSLATION_PRIOR = 0.2, 0.3
@@ -48,6 +50,14 @@ class LogDepth:
 
     values: Float[NDArray[np.float32], "h w"]
     weight: Float[NDArray[np.float32], "h w"]
+
+    @cached_property
+    def layers(self) -> Float[NDArray[np.float32], "h w 3"]:
+        """Log depth, trust away from edges of surfaces, and whether it is known (0 or 1), to be sampled together."""
+        around = np.ones((3, 3), np.uint8)
+        step = cv2.dilate(self.values, around) - cv2.erode(self.values, around)
+        known = (self.weight > 0).astype(np.float32)
+        return np.asarray(cv2.merge((self.values, self.weight * (step < _EDGE_STEP), known)), np.float32)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -14,7 +15,6 @@ from depthweave.errors import WrongInput
 
 SURFACE_STEP = 0.25
 """Difference of log depth from which two depths are no longer one surface."""
-_EDGE_STEP = 0.15
 _CURVES = 3.0
 _SIMILAR = 0.04
 
@@ -32,6 +32,11 @@ class Passage:
     motion: Float[NDArray[np.float32], "h w 2"]
     growth: Float[NDArray[np.float32], "h w"]
     ok: Bool[NDArray[np.bool_], "h w"]
+
+    @cached_property
+    def layers(self) -> Float[NDArray[np.float32], "h w 4"]:
+        """Motion along x and y, growth and trust (0 or 1), to be sampled together."""
+        return np.asarray(cv2.merge((*cv2.split(self.motion), self.growth, self.ok.astype(np.float32))), np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,10 +114,9 @@ def smooth_along_motion(
     """
     here = frames[0]
     height, width = here.values.shape
-    edge = {place: _sampled(frame) for place, frame in frames.items()}
-    places, values, weights = [0], [here.values], [edge[0][..., 1]]
+    places, values, weights = [0], [here.values], [here.layers[..., 1]]
     for sign, passages in ((1, ahead), (-1, behind)):
-        for place, value, weight in _followed(passages, edge, sign, (height, width)):
+        for place, value, weight in _followed(passages, frames, sign, (height, width)):
             places.append(place)
             values.append(value)
             weights.append(weight * np.float32(np.exp(-0.5 * (place / spread) ** 2)))
@@ -151,18 +155,30 @@ def enlarge_on_surfaces(
         return small
     rows, row_part = _between(log_depth.shape[0], small.shape[0])
     columns, column_part = _between(log_depth.shape[1], small.shape[1])
+    unit = np.float32(1 / _SIMILAR)
+    level = log_depth * unit
+    parts = (small, small_depth.values * unit, (small_depth.weight > 0).astype(np.float32))
     total, mass = np.zeros_like(log_depth), np.full_like(log_depth, 1e-12)
-    known = (small_depth.weight > 0).astype(np.float32)
-    for down in (0, 1):
-        for right in (0, 1):
-            at = np.ix_(np.minimum(rows + down, small.shape[0] - 1), np.minimum(columns + right, small.shape[1] - 1))
-            weight = (row_part if down else 1 - row_part)[:, None] * (column_part if right else 1 - column_part)
-            off = (log_depth - small_depth.values[at]) * np.float32(1 / _SIMILAR)
-            weight = (weight * known[at] + np.float32(1e-6)) / (1 + off * off)
-            total += weight * small[at]
+    for right in (0, 1):
+        # Columns are gathered at the small height, then rows copied whole: a quarter of the plain formula's time.
+        beside = np.minimum(columns + right, small.shape[1] - 1)
+        values, levels, known = (np.take(part, beside, axis=1) for part in parts)
+        known *= column_part if right else 1 - column_part
+        for down in (0, 1):
+            below = np.minimum(rows + down, small.shape[0] - 1)
+            weight = known[below]
+            weight *= (row_part if down else 1 - row_part)[:, None]
+            weight += np.float32(1e-6)
+            off = levels[below]
+            off -= level
+            off *= off
+            off += 1
+            weight /= off
             mass += weight
-    enlarged: NDArray[np.float32] = total / mass
-    return enlarged
+            weight *= values[below]
+            total += weight
+    total /= mass
+    return total
 
 
 def _graduate(series: NDArray[np.float64], strength: float) -> NDArray[np.float64]:
@@ -179,32 +195,21 @@ def _graduate(series: NDArray[np.float64], strength: float) -> NDArray[np.float6
     return graduated
 
 
-def _sampled(frame: LogDepth) -> NDArray[np.float32]:
-    """Log depth, trust away from edges of surfaces, and whether it is known, as channels."""
-    around = np.ones((3, 3), np.uint8)
-    step = cv2.dilate(frame.values, around) - cv2.erode(frame.values, around)
-    known = (frame.weight > 0).astype(np.float32)
-    trust = frame.weight * (step < _EDGE_STEP)
-    return np.ascontiguousarray(np.stack((frame.values, trust, known), axis=-1), dtype=np.float32)
-
-
 def _followed(
-    passages: Sequence[Passage], frames: Mapping[int, NDArray[np.float32]], sign: int, size: tuple[int, int]
+    passages: Sequence[Passage], frames: Mapping[int, LogDepth], sign: int, size: tuple[int, int]
 ) -> list[tuple[int, NDArray[np.float32], NDArray[np.float32]]]:
     """Depth and trust of a frame's pixels at their places in the frames that passages lead to."""
     found = []
     x, y = grid(*size)
     grown, alive = np.zeros(size, np.float32), np.ones(size, np.float32)
     for number, passage in enumerate(passages):
-        fields = np.concatenate(
-            (passage.motion, passage.growth[..., None], passage.ok[..., None].astype(np.float32)), axis=-1
-        )
-        read = fields if number == 0 else cv2.remap(fields, x, y, cv2.INTER_LINEAR)
-        x, y, grown = x + read[..., 0], y + read[..., 1], grown + read[..., 2]
-        alive = alive * (read[..., 3] > 0.99)
+        read = passage.layers if number == 0 else cv2.remap(passage.layers, x, y, cv2.INTER_LINEAR)
+        along_x, along_y, growth, ok = cv2.split(read)
+        x, y, grown = x + along_x, y + along_y, grown + growth
+        alive = alive * (ok > 0.99)
         place = sign * (number + 1)
-        there = cv2.remap(frames[place], x, y, cv2.INTER_LINEAR)
-        found.append((place, there[..., 0] - grown, alive * there[..., 1] * (there[..., 2] > 0.99)))
+        depth, trust, known = cv2.split(cv2.remap(frames[place].layers, x, y, cv2.INTER_LINEAR))
+        found.append((place, depth - grown, alive * trust * (known > 0.99)))
     return found
 
 

@@ -3,6 +3,7 @@
 from functools import lru_cache
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
@@ -49,8 +50,8 @@ def colorize(
     table = _table(name)
     span = (values - limits.low) / (limits.high - limits.low)
     index = (span * 255).round_().nan_to_num_(0.0).clamp_(0, 255).to(torch.uint8).cpu().numpy()
-    picture: NDArray[np.uint8] = table[index]
-    picture[~valid.cpu().numpy()] = INVALID_GREY
+    picture = np.asarray(cv2.applyColorMap(index, table[:, None]), np.uint8)
+    np.copyto(picture, INVALID_GREY, where=~valid.cpu().numpy()[..., None])
     return picture
 
 

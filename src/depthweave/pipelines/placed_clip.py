@@ -146,7 +146,9 @@ class PlacedClip:
             show: a bar on stderr.
         """
         start = time.perf_counter()
-        cloud, limits = self._write_frames(folder, upsample, 0 if plain else max_points, min_confidence, show)
+        cloud, limits, valid_share = self._write_frames(
+            folder, upsample, 0 if plain else max_points, min_confidence, show
+        )
         times_s = source_times(self.clip, len(self.component))
         files = {"data": "frames"}
         files |= write_trajectories(folder, times_s, self.world_from_camera, self.component)
@@ -167,6 +169,7 @@ class PlacedClip:
             "height": self.picture_size[0],
             "working_size": {"width": self.working_size[1], "height": self.working_size[0]},
             "points": len(cloud),
+            "valid_share": valid_share,
             "drift": self.drift.to_dict(),
             "warnings": sentences,
             "color_range": {"low": shown.low, "high": shown.high, "map": "turbo"},
@@ -191,18 +194,22 @@ class PlacedClip:
 
     def _write_frames(
         self, folder: Path, upsample: Upsampling, max_points: int, min_confidence: float, show: bool | None
-    ) -> tuple[PointCloud, dict[int, images.ColorRange]]:
-        """Frames at the pictures' size; the cloud of component 0, and a range of colours for each component."""
+    ) -> tuple[PointCloud, dict[int, images.ColorRange], float]:
+        """Frames at the pictures' size; the cloud of component 0, a range of colours each, and the valid share."""
         counts = torch.bincount(self.component.clamp_min(0)[self.component >= 0])
         clouds: list[PointCloud] = []
         samples: dict[int, list[Tensor]] = {number: [] for number in range(len(counts))}
-        total = len(self.component)
+        total, valid = len(self.component), 0.0
         pictures = enumerate(self.clip.frames)
         for frame, picture in runtime.progress(pictures, label="writing frames", total=total, show=show):
             image, small = read_picture(picture), self.small_map(folder, frame)
             target = folder / frame_file(frame)
-            if not target.is_file():
-                self._full_map(small, image, upsample).save(target)
+            if target.is_file():
+                full = DepthMap.read(target)
+            else:
+                full = self._full_map(small, image, upsample)
+                full.save(target)
+            valid += float(full.valid.float().mean())
             number = int(self.component[frame])
             if number < 0:
                 continue
@@ -218,7 +225,7 @@ class PlacedClip:
             number: images.color_range(found[None], torch.ones_like(found[None], dtype=torch.bool))
             for number, found in pooled.items()
         }
-        return join_clouds(clouds, self.scale), limits
+        return join_clouds(clouds, self.scale), limits, valid / total
 
     def _full_map(self, small: DepthMap, image: Float[Tensor, "3 h w"], upsample: Upsampling) -> DepthMap:
         height, width = self.picture_size

@@ -25,9 +25,10 @@ from depthweave.classical.frame_links import (
 )
 from depthweave.classical.temporal import Passage, enlarge_on_surfaces, scale_series, smooth_along_motion
 from depthweave.errors import WrongFile, WrongInput
+from depthweave.pipelines.video_frames import fill_nearest
 from depthweave.types import Clip, DepthMap
 
-_STEPS_FILE = "steps.npz"
+_STEPS_FILE, _LINKS = "steps.npz", "links"
 _LEAST_TRUST = 0.05
 _FILL_CONFIDENCE = 0.5
 _GUESSED_FOV_DEG = 60.0
@@ -36,11 +37,20 @@ _LOG_FLOOR = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """What the window keeps of a frame, at the working size."""
+    """A frame at the working size."""
 
     grey: UInt8[NDArray[np.uint8], "h w"]
     depth: LogDepth
     intrinsics: Float[NDArray[np.float64], "3 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What the first pass keeps of a frame for the second: its depth, and the motion that leads to it."""
+
+    depth: LogDepth
+    intrinsics: Float[NDArray[np.float64], "3 3"]
+    link: FrameLink | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +65,12 @@ class _Pair:
 class TemporalRefiner:
     """Depth of a clip that does not flicker, by dense motion between its frames; no weights, no training.
 
-    Two passes over the clip. The first measures, between neighbouring frames, the camera's motion and the jump of
-    depth's scale (some numbers per frame are kept); of the series of scales only what changes faster than ``period``
-    is taken away, so that its mean and its drift stay the first stage's. The second follows every pixel through
-    ``radius`` frames on both sides and fits a line or a bend to its depth; what moves is smoothed along its motion.
-    Pixels without depth get the neighbours' where these know it, with less confidence. Nothing passes a cut.
+    Two passes. The first goes through the clip and measures, between neighbouring frames, dense motion, the camera's
+    motion and the jump of depth's scale; of the series of scales only what changes faster than ``period`` is taken
+    away, so that its mean and its drift stay the first stage's. The second follows every pixel through ``radius``
+    frames on both sides and fits a line or a bend to its depth; what moves is smoothed along its motion. Pixels without
+    depth get the neighbours' where these know it, with less confidence; what lies under them plays no part. Nothing
+    passes a cut.
 
     >>> refined = TemporalRefiner().refine(clip, depth, work)
 
@@ -103,9 +114,9 @@ class TemporalRefiner:
         """One map per frame, in order, at the pictures' size and in the scale of ``depth``; see `Refiner`.
 
         Args:
-            clip: the pictures, gone through twice.
+            clip: the pictures, gone through once.
             depth: one map per frame at the pictures' size, in one scale.
-            work: keeps the first pass's numbers, in ``steps.npz``.
+            work: keeps what the first pass has found: ``steps.npz`` and, in ``links/``, about 1.5 MB per frame.
 
         Raises:
             WrongInput: maps of other sizes or of another number than the pictures, or depth with an unknown shift.
@@ -115,31 +126,31 @@ class TemporalRefiner:
             raise WrongInput(f"there are {len(poses)} poses for {len(depth)} depth maps; give one pose per frame.")
         if len(depth) == 0:
             return
-        steps = self._steps(clip, depth, work / _STEPS_FILE)
+        steps = self._steps(clip, depth, work)
         jumps = np.array([step.log_scale for step in steps])
         scales, jitter = scale_series(jumps, np.array([step.known for step in steps], dtype=bool), period=self.period)
-        frames: OrderedDict[int, _Frame] = OrderedDict()
+        frames: OrderedDict[int, LogDepth] = OrderedDict()
         pairs: OrderedDict[int, _Pair] = OrderedDict()
-        due, before = 0, None
-        for number, frame in enumerate(self._frames(clip, depth)):
+        due = 0
+        before: _Kept | None = None
+        for number in range(len(depth)):
+            kept = _read_link(work, number)
             if before is not None:
-                pairs[number - 1] = _pair(before, frame, steps[number - 1])
-            before = frame
-            log_depth = LogDepth(frame.depth.values - np.float32(scales[number]), frame.depth.weight)
-            frames[number] = replace(frame, depth=log_depth)
+                pairs[number - 1] = _pair(before, kept, steps[number - 1])
+            before = kept
+            frames[number] = LogDepth(kept.depth.values - np.float32(scales[number]), kept.depth.weight)
             if number - due == self.radius:
                 yield self._refined(due, frames, pairs, depth[due], float(scales[due]), float(jitter[due]))
                 due += 1
-                for kept, reach in ((frames, self.radius), (pairs, self.radius)):
-                    for old in [key for key in kept if key < due - reach]:
-                        del kept[old]
+                frames.pop(due - self.radius - 1, None)
+                pairs.pop(due - self.radius - 1, None)
         for last in range(due, len(depth)):
             yield self._refined(last, frames, pairs, depth[last], float(scales[last]), float(jitter[last]))
 
     def _refined(
         self,
         number: int,
-        frames: "OrderedDict[int, _Frame]",
+        frames: "OrderedDict[int, LogDepth]",
         pairs: "OrderedDict[int, _Pair]",
         found: DepthMap,
         scale: float,
@@ -154,9 +165,9 @@ class TemporalRefiner:
             if at not in pairs or not pairs[at].connected:
                 break
             behind.append(pairs[at].behind)
-        window = {place: frames[number + place].depth for place in range(-len(behind), len(ahead) + 1)}
+        window = {place: frames[number + place] for place in range(-len(behind), len(ahead) + 1)}
         smoothed = smooth_along_motion(window, ahead, behind, spread=self.spread)
-        here = frames[number].depth
+        here = frames[number]
         values, valid = found.values.cpu().numpy(), (found.valid & (found.values > 0)).cpu().numpy()
         log_depth = np.log(np.maximum(values, np.float32(_LOG_FLOOR))) - np.float32(scale)
         correction = enlarge_on_surfaces(smoothed.correction, here, log_depth)
@@ -176,18 +187,23 @@ class TemporalRefiner:
             confidence=torch.from_numpy(confidence.astype(np.float32)),
         )
 
-    def _steps(self, clip: Clip, depth: Sequence[DepthMap], path: Path) -> list[FrameStep]:
-        """Of all neighbours: motion and jump of scale; read from ``path`` if a run before left them there."""
+    def _steps(self, clip: Clip, depth: Sequence[DepthMap], work: Path) -> list[FrameStep]:
+        """Of all neighbours: motion and jump of scale; read from ``work`` if a run before left them there."""
+        path = work / _STEPS_FILE
         if path.is_file():
             return _read_steps(path, len(depth) - 1)
+        (work / _LINKS).mkdir(parents=True, exist_ok=True)
         steps: list[FrameStep] = []
         before: _Frame | None = None
         for number, frame in enumerate(self._frames(clip, depth)):
+            link = None
             if before is not None:
                 link = link_frames(before.grey, frame.grey)
                 known = self._known_motion(number - 1)
                 steps.append(measure_step(link, before.depth, frame.depth, frame.intrinsics, second_from_first=known))
+            _write_link(work, number, frame, link)
             before = frame
+        # Written last: it says that all links are there.
         with io.atomic_path(path) as temporary:
             np.savez(
                 temporary,
@@ -237,15 +253,18 @@ def _shrunk(picture: Tensor, found: DepthMap, clip: Clip, side_px: int) -> _Fram
     usable = found.valid.cpu().numpy()[at] & (values > 0)
     trust = np.float32(1) if found.confidence is None else found.confidence.cpu().numpy()[at]
     weight = np.where(usable, _LEAST_TRUST + (1 - _LEAST_TRUST) * trust, 0).astype(np.float32)
-    log_depth = np.log(np.maximum(values, np.float32(_LOG_FLOOR))).astype(np.float32)
+    log_depth = np.log(np.where(usable, np.maximum(values, np.float32(_LOG_FLOOR)), 1)).astype(np.float32)
+    if usable.any():  # what is interpolated between pixels must not depend on what lies under those without depth
+        log_depth = fill_nearest(torch.from_numpy(log_depth), torch.from_numpy(usable)).numpy()
     camera = found.camera or clip.camera
     intrinsics = geometry.intrinsics_from_fov(_GUESSED_FOV_DEG, width, height) if camera is None else camera.intrinsics
     scaled = geometry.scale_intrinsics(intrinsics, scale_x=columns / width, scale_y=rows / height)
     return _Frame(grey, LogDepth(log_depth, weight), scaled.double().cpu().numpy())
 
 
-def _pair(first: _Frame, second: _Frame, step: FrameStep) -> _Pair:
-    link: FrameLink = link_frames(first.grey, second.grey)
+def _pair(first: _Kept, second: _Kept, step: FrameStep) -> _Pair:
+    link = second.link
+    assert link is not None
     there = step.second_from_first
     back = np.linalg.inv(there).astype(np.float64)
     return _Pair(
@@ -253,6 +272,30 @@ def _pair(first: _Frame, second: _Frame, step: FrameStep) -> _Pair:
         Passage(link.forward, log_depth_change(there, first.depth, first.intrinsics), link.forward_ok),
         Passage(link.backward, log_depth_change(back, second.depth, second.intrinsics), link.backward_ok),
     )
+
+
+def _write_link(work: Path, number: int, frame: _Frame, link: FrameLink | None) -> None:
+    parts: dict[str, Any] = {"values": frame.depth.values, "intrinsics": frame.intrinsics}
+    parts["weight"] = frame.depth.weight.astype(np.float16)
+    if link is not None:
+        parts |= {"forward": link.forward.astype(np.float16), "backward": link.backward.astype(np.float16)}
+        parts |= {"forward_ok": link.forward_ok, "backward_ok": link.backward_ok, "connected": link.connected}
+    np.savez(work / _LINKS / f"{number:06d}.npz", **parts)
+
+
+def _read_link(work: Path, number: int) -> _Kept:
+    path = work / _LINKS / f"{number:06d}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            parts = {name: file[name] for name in file.files}
+        depth = LogDepth(parts["values"], parts["weight"].astype(np.float32))
+        link = None
+        if "forward" in parts:
+            forward, backward = (parts[name].astype(np.float32) for name in ("forward", "backward"))
+            link = FrameLink(forward, backward, parts["forward_ok"], parts["backward_ok"], bool(parts["connected"]))
+        return _Kept(depth, parts["intrinsics"], link)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise WrongFile(f"{path} cannot be read; delete {work} to have it made again.") from error
 
 
 def _nearest(count: int, source: int) -> NDArray[np.intp]:

@@ -23,7 +23,16 @@ from depthweave.pipelines.mono import MonoEstimator
 from depthweave.pipelines.placed_clip import WORK, frame_rate, ranges, source_times
 from depthweave.pipelines.reconstruct import AnyClip, NothingPlaced, Reconstructor, as_clip, count_frames
 from depthweave.pipelines.video_folder import Quantity, VideoFolder, clear_video, finished_video, require_formats
-from depthweave.pipelines.video_frames import AnyDepth, FilledDepth, Shot, StoredDepth, cut_clip, split_shots
+from depthweave.pipelines.video_frames import (
+    AnyDepth,
+    FilledDepth,
+    Shot,
+    StoredDepth,
+    cut_clip,
+    read_frame,
+    split_shots,
+    with_fillers,
+)
 from depthweave.pipelines.video_refiner import Refiner
 from depthweave.types import Camera, Clip, DepthVideo, InverseDepthMap, Scale, read_picture
 from depthweave.types.clip import VIDEO_TASK
@@ -283,7 +292,7 @@ class VideoDepth:
             **{key: first[key] for key in (*kept, "times_s", "fps", "width", "height", "drift")},
             "type": "depth_video",
             "shots": [[shot.first, shot.last, shot.component] for shot in shots],
-            "valid_share": {"stage1": StoredDepth(folder / _STAGE1, range(first["frames"])).valid_share()},
+            "valid_share": {"stage1": first["valid_share"]},
             "warnings": [*first["warnings"], *_notes(first, shots)],
             "timings_s": {"stage1": placed - start, "stage2": time.perf_counter() - placed},
             "files": files,
@@ -297,12 +306,13 @@ class VideoDepth:
         if isinstance(self.second, Refiner):
             work = folder / _STAGE2 / f"{shot.first:06d}"
             work.mkdir(parents=True, exist_ok=True)
-            found = self.second.refine(cut_clip(clip, shot), depth, work)
+            refined = self.second.refine(cut_clip(clip, shot), depth.stored, work)
+            found = (with_fillers(one, depth[number]) for number, one in enumerate(refined))
         _keep(folder, numbers, found, show)
 
     def _stabilised(self, stage1: MonoEstimator, clip: Clip, folder: Path, show: bool | None) -> dict[str, Any]:
         start = time.perf_counter()
-        count = _estimate_each(stage1, clip, folder / _STAGE1, show)
+        count, share = _estimate_each(stage1, clip, folder / _STAGE1, show)
         estimated = time.perf_counter()
         maps = StoredDepth(folder / _STAGE1, range(count))
         found: Iterable[AnyDepth] = iter(maps)
@@ -315,7 +325,7 @@ class VideoDepth:
         if self.second is None:
             notes.append("only the first stage ran: every frame has a scale of its own, so that depth may flicker.")
         seconds = {"stage1": estimated - start, "stage2": time.perf_counter() - estimated}
-        return {**facts, "valid_share": {"stage1": maps.valid_share()}, "warnings": notes, "timings_s": seconds}
+        return {**facts, "valid_share": {"stage1": share}, "warnings": notes, "timings_s": seconds}
 
     def _generated(self, clip: Clip, folder: Path, show: bool | None) -> dict[str, Any]:
         assert self.diffusion is not None
@@ -354,17 +364,23 @@ def _keep(folder: Path, numbers: Sequence[int] | None, found: Iterable[AnyDepth]
     return count
 
 
-def _estimate_each(estimator: MonoEstimator, clip: Clip, folder: Path, show: bool | None) -> int:
-    """A map of every frame to a folder, those that stand there excepted. Returns how many there are."""
-    count, size = 0, None
+def _estimate_each(estimator: MonoEstimator, clip: Clip, folder: Path, show: bool | None) -> tuple[int, float]:
+    """A map of every frame to a folder, those that stand there excepted. Returns how many there are, and their share of
+    valid pixels.
+    """
+    count, valid, size = 0, 0.0, None
     for picture in runtime.progress(clip.frames, label="estimating", total=count_frames(clip), show=show):
         image = read_picture(picture)
         size = require_same_size(image, size, count, clip)
         path = folder / frame_file(count)
-        if not path.is_file():
-            estimator(image, camera=clip.camera).save(path)
+        if path.is_file():
+            found = read_frame(folder, count)
+        else:
+            found = estimator(image, camera=clip.camera)
+            found.save(path)
+        valid += float(found.valid.float().mean())
         count += 1
-    return count
+    return count, valid / max(count, 1)
 
 
 def _plain_facts(folder: Path, clip: Clip, count: int) -> dict[str, Any]:

@@ -118,10 +118,11 @@ class VideoFolder:
         self._write_sequences(sequences, chosen, png_range)
         files |= {name: name for name in sequences}
         if not plain:
-            io.write_video(self._folder / "preview.mp4", self._previews(limits, beside=False), fps=self._rate)
+            io.write_video(self._folder / "preview.mp4", self._previews(limits, beside=False), self._rate, quick=True)
             files["preview"] = "preview.mp4"
         if _SIDE_BY_SIDE in formats:
-            io.write_video(self._folder / f"{_SIDE_BY_SIDE}.mp4", self._previews(limits, beside=True), fps=self._rate)
+            beside = self._previews(limits, beside=True)
+            io.write_video(self._folder / f"{_SIDE_BY_SIDE}.mp4", beside, self._rate, quick=True)
             files[_SIDE_BY_SIDE] = f"{_SIDE_BY_SIDE}.mp4"
         said = {
             **facts,
@@ -142,10 +143,13 @@ class VideoFolder:
         for frame in runtime.progress(range(self._count), label="measuring", show=self._show):
             found = self._read(frame)
             shares.append(float(found.valid.float().mean()))
-            taken = max(1, int(found.valid.sum()) * self._count // _SAMPLES)
-            shown.setdefault(self._component[frame], []).append(shown_values(found)[found.valid][::taken].clone())
-            other = as_quantity(found, quantity)
-            exported.append(other.values[other.valid][::taken].clone())
+            step = found.valid.numel() * self._count // _SAMPLES | 1  # odd, to meet all columns
+            few = type(found)(
+                found.values.reshape(1, -1)[:, ::step], found.valid.reshape(1, -1)[:, ::step], scale=found.scale
+            )
+            shown.setdefault(self._component[frame], []).append(shown_values(few)[few.valid])
+            other = as_quantity(few, quantity)
+            exported.append(other.values[other.valid])
         limits = {number: _range(torch.cat(samples)) for number, samples in sorted(shown.items())}
         return limits, _range(torch.cat(exported), _PNG_PERCENT), sum(shares) / len(shares)
 

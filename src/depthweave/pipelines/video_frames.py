@@ -108,11 +108,6 @@ class StoredDepth(Sequence[AnyDepth]):
             return read_frame(self._folder, self._numbers[index])
         return [read_frame(self._folder, number) for number in self._numbers[index]]
 
-    def valid_share(self) -> float:
-        """Share of the valid pixels of all frames."""
-        files = (self._folder / frame_file(number) for number in self._numbers)
-        return sum(float(io.read_npz(file).valid.mean()) for file in files) / len(self)
-
 
 class FilledDepth(Sequence[DepthMap]):
     """Depth of a shot, read when it is asked for, with fillers under the pixels that have none.
@@ -130,6 +125,11 @@ class FilledDepth(Sequence[DepthMap]):
         self._folder, self._shot, self._camera = folder, shot, camera
         self._read: OrderedDict[int, DepthMap] = OrderedDict()
         self._done: OrderedDict[int, DepthMap] = OrderedDict()
+
+    @property
+    def stored(self) -> Sequence[DepthMap]:
+        """The same frames as they are on disk."""
+        return _Stored(len(self), self._map)
 
     def __len__(self) -> int:
         return len(self._shot)
@@ -188,6 +188,29 @@ class FilledDepth(Sequence[DepthMap]):
         return _kept(
             self._read, frame, lambda number: DepthMap.read(self._folder / frame_file(self._shot.first + number))
         )
+
+
+class _Stored(Sequence[DepthMap]):
+    def __init__(self, count: int, read: Callable[[int], DepthMap]) -> None:
+        self._count, self._read = count, read
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> DepthMap: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[DepthMap]: ...
+
+    def __getitem__(self, index: int | slice) -> DepthMap | list[DepthMap]:
+        numbers = range(self._count)[index]
+        return self._read(numbers) if isinstance(numbers, int) else [self._read(number) for number in numbers]
+
+
+def with_fillers(found: DepthMap, filled: DepthMap) -> DepthMap:
+    """A map with the values of another one under its pixels that are not valid."""
+    return replace(found, values=torch.where(found.valid, found.values, filled.values))
 
 
 def _kept(kept: OrderedDict[int, DepthMap], frame: int, make: Callable[[int], DepthMap]) -> DepthMap:

@@ -26,6 +26,6 @@ class Refiner(Protocol):
         Args:
             clip: the pictures; it may be gone through more than once, one frame at a time.
             depth: stage one, one map per frame at the pictures' size, read when it is asked for; ``valid`` and
-                ``confidence`` say what to trust. Fillers lie under invalid pixels.
+                ``confidence`` say what to trust; what lies under invalid pixels says nothing.
             work: folder for what a stopped run can go on from; emptied by the caller at the end.
         """
