@@ -8,6 +8,7 @@ from depthweave.geometry.disparity import (
     occlusion_from_disparity,
 )
 from depthweave.geometry.epipolar import essential_from_pose, fundamental_from_essential, sampson_distance
+from depthweave.geometry.flow import depth_in_second, rigid_flow, warp_by_depth, warp_by_flow
 from depthweave.geometry.pinhole import (
     field_of_view,
     intrinsics_from_fov,
@@ -24,6 +25,7 @@ from depthweave.geometry.warp import sample, warp_by_disparity
 __all__ = [
     "depth_from_disparity",
     "depth_from_ray_length",
+    "depth_in_second",
     "depth_uncertainty",
     "disparity_from_depth",
     "essential_from_pose",
@@ -40,10 +42,13 @@ __all__ = [
     "ray_directions",
     "ray_length_from_depth",
     "relative_pose",
+    "rigid_flow",
     "sample",
     "sampson_distance",
     "scale_intrinsics",
     "transform_points",
     "unproject",
+    "warp_by_depth",
     "warp_by_disparity",
+    "warp_by_flow",
 ]
