@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from depthweave.errors import WrongFile, WrongInput
 from depthweave.models import conversion
+from depthweave.models.layers.cost_volume import group_wise_correlation
 from depthweave.models.stereo.igev.blocks import BatchConv, FeatureGate
 from depthweave.models.stereo.igev.config import IgevConfig
 from depthweave.models.stereo.igev.convert import from_official, official_config, to_official
 from depthweave.models.stereo.igev.network import IgevStereo
-from depthweave.models.stereo.igev.volume import GeometryLookUp, correlate, expected_disparity
+from depthweave.models.stereo.igev.volume import GeometryLookUp
 from depthweave.pipelines.network_stereo import NetworkMatching
 
 NANO = IgevConfig.nano()
@@ -50,19 +51,15 @@ class TestVolume:
     def test_correlation_by_hand(self) -> None:
         left = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).view(1, 2, 1, 3)
         right = torch.tensor([1.0, 10.0, 100.0, 1.0, -1.0, 2.0]).view(1, 2, 1, 3)
-        one = correlate(left, right, groups=1, levels=4)
+        one = group_wise_correlation(left, right, 4, 1)
         assert one.shape == (1, 1, 4, 1, 3)
         # Means of both channels: (1 1 + 4 1) / 2, (2 10 - 5 1) / 2, (3 100 + 6 2) / 2; then a step to the left each.
         wanted = torch.tensor([[2.5, 7.5, 156.0], [0, 3.5, 12.0], [0, 0, 4.5], [0, 0, 0]])
         torch.testing.assert_close(one[0, 0, :, 0], wanted)
         # Four channels in two groups: 1 and 2, then 3 and 4.
         left, right = (view.view(1, 2, 1, 3).repeat_interleave(2, 1) for view in (left, right))
-        two = correlate(left, right * torch.tensor([1.0, 3.0, 1.0, 5.0]).view(1, 4, 1, 1), groups=2, levels=2)
+        two = group_wise_correlation(left, right * torch.tensor([1.0, 3.0, 1.0, 5.0]).view(1, 4, 1, 1), 2, 2)
         torch.testing.assert_close(two[0, :, 1, 0], torch.tensor([[0, 4.0, 60.0], [0, 15.0, -18.0]]))
-
-    def test_expectation_by_hand(self) -> None:
-        scores = torch.tensor([1.0, 2.0, 5.0]).log().view(1, 3, 1, 1).expand(2, 3, 1, 2)
-        torch.testing.assert_close(expected_disparity(scores), torch.full((2, 1, 1, 2), (2.0 + 2 * 5) / 8))
 
     def test_look_up_by_hand(self) -> None:
         ramp = torch.arange(8.0).view(1, 1, 8, 1, 1)

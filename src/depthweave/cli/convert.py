@@ -22,7 +22,7 @@ class Layout(StrEnum):
 
 
 def command(
-    family: Annotated[str, typer.Argument(help="defom, igev, raft, depth-anything, dust3r or mast3r.")],
+    family: Annotated[str, typer.Argument(help="defom, igev, raft, psmnet, anynet, depth-anything, dust3r or mast3r.")],
     checkpoint: Annotated[
         Path,
         typer.Argument(

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 from depthweave.models.layers.correlation import STORED_BYTES
+from depthweave.models.layers.cost_volume import group_wise_correlation, soft_argmin
 from depthweave.models.layers.encoders import init_convolutions
 from depthweave.models.layers.fast_trunk import run_trunk
 from depthweave.models.layers.fast_update import Recurrence
@@ -26,7 +27,7 @@ from depthweave.models.stereo.igev.blocks import BatchConv, FeatureGate, Instanc
 from depthweave.models.stereo.igev.config import COARSEST, FACTOR, IgevConfig
 from depthweave.models.stereo.igev.encoders import ContextNet, FeatureNet, Pyramid
 from depthweave.models.stereo.igev.update import GeometryUpdateBlock
-from depthweave.models.stereo.igev.volume import GeometryLookUp, VolumeFilter, correlate, expected_disparity
+from depthweave.models.stereo.igev.volume import GeometryLookUp, VolumeFilter
 
 _START_MASK = 24
 """Channels from which the first disparity's upsampling is made."""
@@ -151,11 +152,11 @@ class IgevStereo(PretrainedNetwork):
         features, half, quarter = self._features(images)
         matched = self.desc(self.conv(quarter))
         half, quarter = half[:b], quarter[:b]
-        volume = correlate(matched[:b], matched[b:], groups=config.groups, levels=self.disparities(max_disparity))
+        volume = group_wise_correlation(matched[:b], matched[b:], self.disparities(max_disparity), config.groups)
         volume = self.corr_feature_att(self.corr_stem(volume), quarter)
         volume = self.cost_agg(volume, Pyramid(*(level[:b] for level in features)))
         if initial is None:
-            start = expected_disparity(self.classifier(volume)[:, 0])
+            start = soft_argmin(-self.classifier(volume)[:, 0])[:, None]
         else:
             start = F.avg_pool2d(initial.float(), FACTOR) / FACTOR
         geometry = GeometryLookUp(matched[:b], matched[b:], volume, levels=config.levels)

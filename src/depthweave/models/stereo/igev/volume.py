@@ -1,7 +1,6 @@
-"""IGEV-Stereo's volume: group-wise correlation, its filter, the first disparity, and the look-up of the iterations.
+"""IGEV-Stereo's volume: its filter, and the look-up of the iterations.
 
-Source: Xu et al., "Iterative Geometry Encoding Volume for Stereo Matching", CVPR 2023, sections 3.2 and 3.3; the
-correlation is that of Guo et al., "Group-wise Correlation Stereo Network", CVPR 2019, eq. 3.
+Source: Xu et al., "Iterative Geometry Encoding Volume for Stereo Matching", CVPR 2023, sections 3.2 and 3.3.
 """
 
 import torch
@@ -13,29 +12,6 @@ from depthweave.models.layers.correlation import RowCorrelation
 from depthweave.models.stereo.igev.blocks import BatchConv, FeatureGate
 from depthweave.models.stereo.igev.config import IgevConfig
 from depthweave.models.stereo.igev.encoders import Pyramid
-
-
-def correlate(
-    left: Float[Tensor, "b c h w"], right: Float[Tensor, "b c h w"], *, groups: int, levels: int
-) -> Float[Tensor, "b g d h w"]:
-    """V(g, d, y, x) = mean over the channels of group g of l(y, x) r(y, x - d); 0 where x - d < 0.
-
-    Args:
-        left, right: features, not normalised.
-        groups: a divisor of their channels.
-        levels: disparities 0 .. levels - 1, px of the features.
-    """
-    b, c, h, w = left.shape
-    left = left.float()
-    shifted = F.pad(right.float(), (levels - 1, 0))
-    products = (left * shifted[..., levels - 1 - d : levels - 1 - d + w] for d in range(levels))
-    return torch.stack([product.view(b, groups, c // groups, h, w).mean(2) for product in products], 2)
-
-
-def expected_disparity(scores: Float[Tensor, "b d h w"]) -> Float[Tensor, "b 1 h w"]:
-    """sum_d d softmax(scores)_d, px of the volume (Kendall et al., GC-Net, ICCV 2017, eq. 1)."""
-    disparities = torch.arange(scores.shape[1], device=scores.device, dtype=torch.float32)
-    return torch.einsum("bdhw,d->bhw", scores.float().softmax(1), disparities)[:, None]
 
 
 class VolumeFilter(nn.Module):
