@@ -165,7 +165,7 @@ class Sheet:
             ),
         }
         height = max(1, round(self.cell_width * prediction.height / prediction.width))
-        drawn = [_cell(picture, title, height, self.cell_width) for title, picture in cells.items()]
+        drawn = [titled_cell(picture, title, height, self.cell_width) for title, picture in cells.items()]
         self._drawn.append(np.concatenate(drawn, axis=1))
 
     def save(self, path: str | Path) -> None:
@@ -182,7 +182,8 @@ def _picture(item: StereoItem, truth: StereoTruth) -> NDArray[np.uint8]:
         return np.full((*truth.disparity.shape, 3), 128, np.uint8)
 
 
-def _cell(picture: NDArray[np.uint8], title: str, height: int, width: int) -> NDArray[np.uint8]:
+def titled_cell(picture: NDArray[np.uint8], title: str, height: int, width: int) -> NDArray[np.uint8]:
+    """A picture of a sheet, at a size in px, below a bar with the end of its title."""
     # Sparse LiDAR truth would vanish in an average, so the coloured pixels are kept by the nearest one.
     shrunk = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST)
     bar = np.full((16, width, 3), 24, np.uint8)

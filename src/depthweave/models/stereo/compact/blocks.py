@@ -132,7 +132,7 @@ class QuarterRefinement(nn.Module):
 
 
 class HalfRefinement(nn.Module):
-    """The last step, at 1/2: a change of the disparity, weights for upsampling, and two ratings."""
+    """The last step, at 1/2: a change of the disparity, weights for upsampling, two ratings, and the error's scale."""
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
@@ -143,14 +143,26 @@ class HalfRefinement(nn.Module):
         self.change = nn.Conv2d(hidden, 1, 3, padding=1)
         self.rate = nn.Conv2d(hidden, 2, 3, padding=1)
         self.mask = nn.Conv2d(hidden, 9 * 4, 1)
+        self.scale: nn.Sequential | None = None
+        if config.uncertainty:
+            last = nn.Conv2d(hidden, 1, 3, padding=1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+            self.scale = nn.Sequential(nn.Conv2d(hidden, hidden, 3, padding=1), nn.ReLU(inplace=True), last)
 
     def forward(
         self, state: Float[Tensor, "b c _ _"], *inputs: Float[Tensor, "b _ h w"]
-    ) -> tuple[Float[Tensor, "b 1 h w"], Float[Tensor, "b 36 h w"], Float[Tensor, "b 2 h w"]]:
-        """Change in px of 1/2, weights of `upsample_convex` before their softmax, ratings before their sigmoid."""
+    ) -> tuple[
+        Float[Tensor, "b 1 h w"], Float[Tensor, "b 36 h w"], Float[Tensor, "b 2 h w"], Float[Tensor, "b 1 h w"] | None
+    ]:
+        """Change in px of 1/2, weights of `upsample_convex` before their softmax, ratings before their sigmoid.
+
+        With ``uncertainty`` also the logarithm of the error's scale in px of the picture, else None.
+        """
         coarse = enlarge(self.descend(state), inputs[0])
         x = self.trunk(self.enter(torch.cat([*inputs, coarse], 1).contiguous(memory_format=torch.channels_last)))
-        return self.change(x).float(), self.mask(x).float(), self.rate(x).float()
+        log_scale = None if self.scale is None else self.scale(x).float()
+        return self.change(x).float(), self.mask(x).float(), self.rate(x).float(), log_scale
 
 
 def enlarge(x: Float[Tensor, "b c *s"], like: Float[Tensor, "b d *t"]) -> Float[Tensor, "b c *t"]:

@@ -21,6 +21,8 @@ class CompactConfig:
         radius: disparities to either side that a look-up at 1/4 reads, px of 1/4.
         half_radius: the same at 1/2.
         range_share: largest disparity that is searched if nothing else is said, as a share of the picture's width.
+        uncertainty: a third judgement beside the two ratings: the scale of the error in px, from which the confidence
+            then comes. depthweave-s has none; recipes/uncertainty-head.toml adds it to a trained network.
 
     Raises:
         WrongInput: values that no network can be built from.
@@ -38,6 +40,7 @@ class CompactConfig:
     radius: int = 4
     half_radius: int = 2
     range_share: float = 0.25
+    uncertainty: bool = False
 
     def __post_init__(self) -> None:
         sizes = (*self.widths, *self.fused, *self.volume, self.groups, self.group, self.hidden, self.half_hidden)

@@ -33,6 +33,9 @@ FACTOR = 4
 _COARSEST = 8
 """The filter halves the volume's disparities three times."""
 
+_LOG_SCALES = (-5.0, 5.0)
+"""Bounds of ln b: 0.007 to 148 px."""
+
 _PEAK = 2
 """Disparities to either side of the best one that its soft-argmax weighs."""
 
@@ -46,12 +49,14 @@ class CompactPredictions:
         start: disparity drawn from them, px of 1/4.
         steps: after every step at 1/4 (px of 1/4), then at 1/2 (px of 1/2), then the result in px.
         ratings: logits at the picture's size: right by about a px, and seen by both cameras.
+        log_scale: ln b of a Laplace error of scale b px, at the picture's size; None without ``uncertainty``.
     """
 
     scores: Float[Tensor, "b h4 w4 d"]
     start: Float[Tensor, "b 1 h4 w4"]
     steps: tuple[Float[Tensor, "b 1 _ _"], ...]
     ratings: Float[Tensor, "b 2 h w"]
+    log_scale: Float[Tensor, "b 1 h w"] | None = None
 
 
 class CompactStereo(PretrainedNetwork):
@@ -115,10 +120,14 @@ class CompactStereo(PretrainedNetwork):
     ) -> Float[Tensor, "b 3 h w"]:
         """Disparity in px, the probability that it is right by about a px, and that both cameras see the point.
 
-        Arguments as in `forward`.
+        The first is a rating of its own, or with ``uncertainty`` what the error's scale says, P(|e| < 1 px) =
+        1 - exp(-1 / b). Arguments as in `forward`.
         """
         found = self.predictions(left, right, iterations=iterations, initial=initial, max_disparity=max_disparity)
-        return torch.cat([found.steps[-1], torch.sigmoid(found.ratings)], 1)
+        ratings = torch.sigmoid(found.ratings)
+        if found.log_scale is not None:
+            ratings = torch.cat([probability_within(found.log_scale, 1.0), ratings[:, 1:]], 1)
+        return torch.cat([found.steps[-1], ratings], 1)
 
     def predictions(
         self,
@@ -159,9 +168,10 @@ class CompactStereo(PretrainedNetwork):
         disparity = steps[-1].detach()
         fine = self.to_half_match(half)
         near = correlate_around(fine[:b], fine[b:], disparity, groups=config.half_groups, radius=config.half_radius)
-        change, mask, ratings = self.refine_half(state, near, disparity / 32, enlarge(mass, near), half[:b])
+        change, mask, ratings, log_scale = self.refine_half(state, near, disparity / 32, enlarge(mass, near), half[:b])
         steps.append(upsample_convex(F.relu(disparity + change), mask, 2, border="replicate"))
-        return CompactPredictions(scores, start, tuple(steps), enlarge(ratings, left))
+        scale = None if log_scale is None else enlarge(log_scale.clamp(*_LOG_SCALES), left)
+        return CompactPredictions(scores, start, tuple(steps), enlarge(ratings, left), scale)
 
     def levels(self, width: int, max_disparity: int | None = None) -> int:
         """Disparities of the volume for pictures of that width: those asked for, or the configured share."""
@@ -183,6 +193,18 @@ class CompactStereo(PretrainedNetwork):
             )
         if iterations < 1:
             raise WrongInput("the compact matcher needs at least one iteration.")
+
+
+def probability_within(log_scale: Float[Tensor, "*any"], threshold_px: float | int) -> Float[Tensor, "*any"]:
+    """Probability that a Laplace error stays below a threshold, P(|e| < x) = 1 - exp(-x / b).
+
+    Args:
+        log_scale: ln b, b in px.
+        threshold_px: x, of the same px.
+
+    Source: the Laplace distribution; its scale as an uncertainty: Sanket et al., Ajna, Science Robotics 2023.
+    """
+    return -torch.expm1(-threshold_px * (-log_scale).exp())
 
 
 def _normalise(views: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
