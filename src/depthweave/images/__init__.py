@@ -11,6 +11,7 @@ from depthweave.images.color import (
     tensor_from_image,
 )
 from depthweave.images.colormap import ColorRange, color_range, colorize
+from depthweave.images.flow_wheel import colorize_flow, flow_legend, flow_wheel, largest_motion
 from depthweave.images.pad import Padding, pad_to_multiple, unpad
 from depthweave.images.place_view import draw_places
 from depthweave.images.resize import fit_size, resize_disparity, resize_image, resize_mask
@@ -28,12 +29,16 @@ __all__ = [
     "chroma_matrix",
     "color_range",
     "colorize",
+    "colorize_flow",
     "draw_places",
     "fit_size",
+    "flow_legend",
+    "flow_wheel",
     "gaussian_blur",
     "grey_image",
     "guided_sources",
     "image_from_tensor",
+    "largest_motion",
     "luminance",
     "mix_channels",
     "pad_to_multiple",
