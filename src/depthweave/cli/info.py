@@ -10,12 +10,22 @@ from depthweave.cli.options import Json
 
 def command(
     path: Annotated[Path | None, typer.Argument(help="A result folder, a map, a picture or a calibration.")] = None,
+    camera: Annotated[
+        str | None, typer.Option("--camera", help="A stereo camera, e.g. realsense-d455; list names them all.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what depthweave runs on, or what a file holds."""
+    """Say what depthweave runs on, what a file holds, or what depth a stereo camera can tell."""
     import json
 
-    facts = about_installation() if path is None else about_file(path)
+    if camera is not None and path is not None:
+        raise typer.BadParameter("--camera is about a camera, not about a file; leave one of them away.")
+    if camera is not None:
+        facts = about_camera(camera)
+    elif path is not None:
+        facts = about_file(path)
+    else:
+        facts = about_installation()
     if as_json:
         typer.echo(json.dumps(facts))
     else:
@@ -44,6 +54,31 @@ def about_installation() -> dict[str, Any]:
         "cuda devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "threads": torch.get_num_threads(),
         "weights": str(weights_folder()),
+    }
+
+
+def about_camera(name: str) -> dict[str, Any]:
+    """Numbers of a preset, and the depth error that errors of disparity cause; ``list`` gives all names."""
+    from depthweave.types import Camera
+    from depthweave.types.camera_presets import CAMERA_PRESETS
+
+    if name == "list":
+        return {preset: facts.summary for preset, facts in CAMERA_PRESETS.items()}
+    camera = Camera.preset(name)
+    facts = CAMERA_PRESETS[name]
+    errors = {
+        f"error at {depth_m:g} m": ", ".join(
+            f"{camera.depth_error_m(depth_m, error_px):.3g} m for {error_px:g} px" for error_px in (0.25, 1)
+        )
+        for depth_m in (0.5, 1, 2, 4, 8, 16)
+    }
+    return {
+        "camera": facts.summary,
+        "size": f"{facts.width}x{facts.height}",
+        "focal length px": round(facts.focal_px, 1),
+        "baseline m": facts.baseline_m,
+        "source": facts.source,
+        **errors,
     }
 
 

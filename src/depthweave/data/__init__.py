@@ -5,6 +5,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from depthweave.data.cityscapes import cityscapes
 from depthweave.data.clip_item import ClipItem
 from depthweave.data.clips import CLIP_BENCHMARKS, open_clips
 from depthweave.data.eth3d import eth3d
@@ -12,11 +13,24 @@ from depthweave.data.folder import folder
 from depthweave.data.item import StereoItem, StereoTruth
 from depthweave.data.kitti import kitti_2012, kitti_2015
 from depthweave.data.middlebury import middlebury_2001_2006, middlebury_2014, middlebury_2021, middlebury_v3
+from depthweave.data.pictures import PICTURE_BENCHMARKS, OrdinalItem, OrdinalPairs, open_pictures
 from depthweave.data.registered import read_registered
 from depthweave.data.sceneflow import sceneflow, sceneflow_400
 from depthweave.data.sintel import sintel
 
-__all__ = ["BENCHMARKS", "CLIP_BENCHMARKS", "ClipItem", "StereoItem", "StereoTruth", "open_benchmark", "open_clips"]
+__all__ = [
+    "BENCHMARKS",
+    "CLIP_BENCHMARKS",
+    "PICTURE_BENCHMARKS",
+    "ClipItem",
+    "OrdinalItem",
+    "OrdinalPairs",
+    "StereoItem",
+    "StereoTruth",
+    "open_benchmark",
+    "open_clips",
+    "open_pictures",
+]
 
 BENCHMARKS: Mapping[str, Callable[..., list[StereoItem]]] = MappingProxyType(
     {
@@ -30,6 +44,7 @@ BENCHMARKS: Mapping[str, Callable[..., list[StereoItem]]] = MappingProxyType(
         "sceneflow": sceneflow,
         "sceneflow-400": sceneflow_400,
         "sintel": sintel,
+        "cityscapes": cityscapes,
         "folder": folder,
     }
 )

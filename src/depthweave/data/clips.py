@@ -6,7 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 from depthweave.data.clip_item import ClipItem, chosen_clips
+from depthweave.data.diml import diml
 from depthweave.data.kitti_depth import kitti_depth
+from depthweave.data.megadepth import megadepth
 from depthweave.data.nyuv2 import nyuv2
 from depthweave.data.registered import read_registered
 from depthweave.data.scannet import scannet
@@ -24,6 +26,8 @@ CLIP_BENCHMARKS: Mapping[str, Callable[..., list[ClipItem]]] = MappingProxyType(
         "kitti-depth": kitti_depth,
         "7scenes": sevenscenes,
         "nyuv2": nyuv2,
+        "diml": diml,
+        "megadepth": megadepth,
     }
 )
 """Name of a benchmark and the function that lists its clips."""

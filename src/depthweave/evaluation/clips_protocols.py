@@ -87,7 +87,9 @@ def clip_protocols_for(benchmark: str) -> tuple[ClipProtocol, ...]:
 
 
 LEAST_DEPTH_M = 1e-3
-MOST_DEPTH_M: Mapping[str, float] = MappingProxyType({"sintel-depth": 70.0, "kitti-depth": 80.0})
+MOST_DEPTH_M: Mapping[str, float] = MappingProxyType(
+    {"sintel-depth": 70.0, "kitti-depth": 80.0, "megadepth": float("inf")}
+)
 MOST_DEPTH_INDOORS_M = 10.0
 
 _STEREODIFF = "Li et al., StereoDiff, arXiv 2506.20756, section 4"

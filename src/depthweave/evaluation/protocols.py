@@ -287,6 +287,10 @@ _EIGEN_NOTES = (
     "697 pictures of the Eigen split with projected LiDAR; numbers on the 652 with improved truth are not comparable. "
     "Truth counts between 1 mm and 80 m, exclusive; predictions are clamped to that range."
 )
+_CITYSCAPES = (
+    "Cordts et al., The Cityscapes dataset for semantic urban scene understanding, CVPR 2016; "
+    "https://www.cityscapes-dataset.com/"
+)
 _OURS = "No official evaluation: these metrics and this average are a common choice."
 
 
@@ -449,6 +453,15 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
                 max_disparity_px=192.0,
             ),
             *_stereo("sintel", "per-image", "epe", _SCENEFLOW_METRICS, _SINTEL, _OURS),
+            *_stereo(
+                "cityscapes",
+                "per-image",
+                "d1",
+                _KITTI_2015_METRICS,
+                _CITYSCAPES,
+                f"{_OURS} The reference is semi-global matching, not a measurement: agreement, not accuracy.",
+                _ALL,
+            ),
             *_stereo("folder", "per-image", "epe", _FOLDER_METRICS, _FOLDER, _OURS),
             _mono("kitti-eigen-garg/per-image", "Predictions in metres, measured as they are.", median_scaling=False),
             _mono(

@@ -12,7 +12,9 @@ from depthweave.metrics.depth import (
     sq_rel,
 )
 from depthweave.metrics.disparity import bad, d1, disparity_metric, disparity_metrics, epe, error_quantile, rms
+from depthweave.metrics.flow import fl_all, flow_bad, flow_epe, flow_metrics
 from depthweave.metrics.measurement import Measurement, Metric, Sample, measure, select
+from depthweave.metrics.ordinal import predicted_order, whdr
 from depthweave.metrics.temporal import (
     BANDS,
     BandEdges,
@@ -29,6 +31,14 @@ from depthweave.metrics.temporal import (
     split_by_motion,
     warped_change,
 )
+from depthweave.metrics.uncertainty import (
+    Reliability,
+    Sparsification,
+    log_loss,
+    negative_log_likelihood,
+    reliability,
+    sparsification,
+)
 
 __all__ = [
     "BANDS",
@@ -36,7 +46,9 @@ __all__ = [
     "Drift",
     "Measurement",
     "Metric",
+    "Reliability",
     "Sample",
+    "Sparsification",
     "abs_rel",
     "amplitude_ratio",
     "amplitude_spectrum",
@@ -52,18 +64,28 @@ __all__ = [
     "drift",
     "epe",
     "error_quantile",
+    "fl_all",
+    "flow_bad",
+    "flow_epe",
+    "flow_metrics",
     "frequency_bands",
     "log10",
+    "log_loss",
     "mean_change",
     "measure",
+    "negative_log_likelihood",
     "pixel_change",
+    "predicted_order",
+    "reliability",
     "rms",
     "rmse",
     "rmse_log",
     "second_difference",
     "select",
     "silog",
+    "sparsification",
     "split_by_motion",
     "sq_rel",
     "warped_change",
+    "whdr",
 ]

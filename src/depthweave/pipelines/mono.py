@@ -14,7 +14,7 @@ from depthweave.errors import WrongInput
 from depthweave.models.mono.estimate import Estimate
 from depthweave.models.registry import ModelCard
 from depthweave.pipelines.precision import compute_finite
-from depthweave.types import Camera, DepthMap, InverseDepthMap, Picture, Scale, read_picture
+from depthweave.types import Camera, DepthMap, InverseDepthMap, Picture, Scale, SparseDepth, read_picture
 
 SMALLEST_SIDE_PX = 8
 LONGEST_ASPECT = 32
@@ -39,6 +39,17 @@ class Sampling(Estimating, Protocol):
 
     def sample(self, image: Float[Tensor, "3 h w"], *, seed: int) -> Estimate:
         """Estimate the depth of a picture from the noise of this seed."""
+
+
+@runtime_checkable
+class Prompted(Estimating, Protocol):
+    """A model that needs a coarse map in metres beside the picture."""
+
+    def prompt_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the coarse map of a picture of that size."""
+
+    def prompted(self, image: Float[Tensor, "3 h w"], prompt_m: Float[Tensor, "_ _"]) -> Estimate:
+        """Estimate the depth of a picture with a coarse map of it in m."""
 
 
 class MonoEstimator:
@@ -84,16 +95,31 @@ class MonoEstimator:
 
     @overload
     def __call__(
-        self, image: Picture, *, camera: Camera | None = None, seed: int | None = None
+        self,
+        image: Picture,
+        *,
+        camera: Camera | None = None,
+        seed: int | None = None,
+        prompt: SparseDepth | None = None,
     ) -> DepthMap | InverseDepthMap: ...
 
     @overload
     def __call__(
-        self, image: list[Picture], *, camera: Camera | None = None, seed: int | None = None
+        self,
+        image: list[Picture],
+        *,
+        camera: Camera | None = None,
+        seed: int | None = None,
+        prompt: SparseDepth | None = None,
     ) -> list[DepthMap | InverseDepthMap]: ...
 
     def __call__(
-        self, image: Picture | list[Picture], *, camera: Camera | None = None, seed: int | None = None
+        self,
+        image: Picture | list[Picture],
+        *,
+        camera: Camera | None = None,
+        seed: int | None = None,
+        prompt: SparseDepth | None = None,
     ) -> DepthMap | InverseDepthMap | list[DepthMap | InverseDepthMap]:
         """Estimate the depth of a picture, or of each in a list (a list comes back).
 
@@ -102,17 +128,20 @@ class MonoEstimator:
             camera: of the picture, if it is known. The result carries it; depth that a model found together with a
                 focal length of its own is scaled to this one.
             seed: instead of the pipeline's. Every picture of a list starts from it.
+            prompt: sparse depth of the picture, for models that need it; to bring another model's answer to metres, see
+                `depthweave.pipelines.sparse_depth.fuse_sparse`.
 
         Returns:
             A `DepthMap` or `InverseDepthMap` of the picture's size; its ``scale`` says what is unknown. Where the
             model finds the focal length, the camera has it, with the principal point in the middle.
 
         Raises:
-            WrongInput: a picture too small or too narrow, a camera of another size, a seed that is not wanted.
+            WrongInput: a picture too small or too narrow, a camera of another size, a seed or a prompt that is not
+                wanted.
             NotFinite: the model's values are not finite in float32 either.
         """
         if isinstance(image, list):
-            return [self(item, camera=camera, seed=seed) for item in image]
+            return [self(item, camera=camera, seed=seed, prompt=prompt) for item in image]
         chosen = self._seed(seed, otherwise=self.seed)
         picture = read_picture(image)
         height, width = picture.shape[-2:]
@@ -122,7 +151,7 @@ class MonoEstimator:
                 f"the camera is for {camera.width}x{camera.height} px, but the picture has {width}x{height}; "
                 "use camera.resized(height, width)."
             )
-        found = self._estimate(picture.to(self.device), chosen)
+        found = self._estimate(picture.to(self.device), chosen, self._coarse(prompt, height, width))
         # Clones made out here are ordinary tensors, which a loss may use later.
         values = found.values.to("cpu", torch.float32).clone()
         confidence = None if found.confidence is None else found.confidence.to("cpu", torch.float32).clone()
@@ -158,12 +187,31 @@ class MonoEstimator:
             raise WrongInput(f"{self.name} draws no random numbers, so it takes no seed; leave it away.")
         return None
 
-    def _estimate(self, picture: Float[Tensor, "3 h w"], seed: int | None) -> Estimate:
+    def _coarse(self, prompt: SparseDepth | None, height: int, width: int) -> Float[Tensor, "_ _"] | None:
+        """The prompt as a coarse map on the device, None for a model without one."""
+        if prompt is None:
+            return None
+        if not isinstance(self.estimating, Prompted):
+            raise WrongInput(
+                f"{self.name} takes no prompt; bring its answer to metres with fuse_sparse(answer, sparse)."
+            )
+        if (prompt.height, prompt.width) != (height, width):
+            raise WrongInput(
+                f"the prompt is for {prompt.width}x{prompt.height} px, but the picture has {width}x{height}; "
+                "use prompt.resized(height, width)."
+            )
+        return prompt.upsampled(*self.estimating.prompt_shape(height, width)).values.to(self.device)
+
+    def _estimate(
+        self, picture: Float[Tensor, "3 h w"], seed: int | None, coarse_m: Float[Tensor, "_ _"] | None
+    ) -> Estimate:
         model = self.estimating
 
         def run() -> Estimate:
             if isinstance(model, Sampling) and seed is not None:
                 return model.sample(picture, seed=seed)
+            if isinstance(model, Prompted) and coarse_m is not None:
+                return model.prompted(picture, coarse_m)
             return model(picture)
 
         return compute_finite(

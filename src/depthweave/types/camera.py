@@ -1,5 +1,6 @@
 """The camera a map belongs to."""
 
+import difflib
 import math
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -10,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from depthweave import geometry, io
-from depthweave.errors import WrongInput
+from depthweave.errors import NeedsCalibration, WrongInput
+from depthweave.types.camera_presets import CAMERA_PRESETS
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,24 @@ class Camera:
             max_disparity_px=found.max_disparity_px,
         )
 
+    @classmethod
+    def preset(cls, name: str) -> "Camera":
+        """A stereo camera as its maker describes it, with the principal point in the middle.
+
+        Args:
+            name: one of `depthweave.types.camera_presets.CAMERA_PRESETS`, e.g. ``realsense-d455``.
+
+        Raises:
+            WrongInput: no such preset.
+        """
+        if name not in CAMERA_PRESETS:
+            close = difflib.get_close_matches(name, CAMERA_PRESETS, n=3, cutoff=0.4) or list(CAMERA_PRESETS)
+            raise WrongInput(f"there is no camera preset '{name}'; did you mean {', '.join(close)}?")
+        found = CAMERA_PRESETS[name]
+        centre = (found.width - 1) / 2, (found.height - 1) / 2
+        intrinsics = geometry.intrinsics_matrix(found.focal_px, found.focal_px, *centre)
+        return cls(intrinsics, found.width, found.height, found.baseline_m)
+
     @property
     def focal_px(self) -> float:
         """Horizontal focal length in px."""
@@ -89,6 +109,16 @@ class Camera:
             doffs_px=self.doffs_px * scale_x,
             max_disparity_px=None if bound is None else math.ceil(bound * width / self.width),
         )
+
+    def depth_error_m(self, depth_m: float | int, disparity_error_px: float | int = 1.0) -> float:
+        """Depth error in m at a depth in m, of a pair with that error of disparity: dZ = Z^2 / (f b) dd.
+
+        Raises:
+            NeedsCalibration: the baseline is unknown.
+        """
+        if self.baseline_m is None:
+            raise NeedsCalibration("an expected depth error needs the baseline of the pair; this camera has none.")
+        return float(depth_m) ** 2 / (self.focal_px * self.baseline_m) * float(disparity_error_px)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a manifest."""

@@ -200,6 +200,45 @@ class DepthProEstimator(_NetworkEstimator[DepthProSettings]):
         return Estimate(values, "depth", Scale.UNKNOWN_SCALE if focal_px is None else Scale.METRIC, focal_px)
 
 
+@dataclass(frozen=True)
+class MonoUnetSettings:
+    """Settings of the small encoder and decoder.
+
+    Attributes:
+        size: height and width in px at which the network sees the picture, multiples of 32; its own size by default.
+    """
+
+    size: tuple[int, int] = (192, 640)
+
+    def __post_init__(self) -> None:
+        _require_positive(height=self.size[0], width=self.size[1])
+        if self.size[0] % 32 or self.size[1] % 32:
+            raise WrongInput(f"size is {self.size}; give a height and a width that are multiples of 32 px.")
+
+
+class MonoUnetEstimator(_NetworkEstimator[MonoUnetSettings]):
+    """Networks of the family `mono-unet`: depth, metric or up to scale as they were trained.
+
+    Pictures are squeezed to the size of the training, and inverse depth is enlarged again (Godard et al., ICCV 2019).
+
+    Args:
+        network: pictures (b, 3, h, w) from 0 to 255 to depth (b, h, w).
+        metric: whether its depth is in m.
+        config: see `MonoUnetSettings`.
+    """
+
+    def __init__(self, network: nn.Module, *, metric: bool, config: MonoUnetSettings) -> None:
+        super().__init__(network, config)
+        self.metric = metric
+
+    def __call__(self, image: Float[Tensor, "3 h w"]) -> Estimate:
+        """Estimate the depth of a picture in [0, 1]."""
+        seen = resized(255 * image[None], self.config.size, mode="bilinear", antialias=True)
+        inverse = 1 / self.network(seen).float()
+        values = 1 / resized(inverse[:, None], (image.shape[-2], image.shape[-1]), mode="bilinear")[0, 0]
+        return Estimate(values, "depth", Scale.METRIC if self.metric else Scale.UNKNOWN_SCALE)
+
+
 def _require_positive(**sizes: int) -> None:
     for name, value in sizes.items():
         if value < 1:

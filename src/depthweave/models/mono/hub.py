@@ -19,6 +19,7 @@ from depthweave import io, runtime
 from depthweave.errors import MissingWeights, UnknownModel, WrongFile, WrongInput
 from depthweave.models.conversion import read_hub
 from depthweave.models.mono.depth_anything import DepthAnything
+from depthweave.models.mono.encoder_decoder import MonoUnet
 from depthweave.models.mono.estimators import (
     DepthAnythingEstimator,
     DepthAnythingSettings,
@@ -26,16 +27,27 @@ from depthweave.models.mono.estimators import (
     DepthProSettings,
     MidasEstimator,
     MidasSettings,
+    MonoUnetEstimator,
+    MonoUnetSettings,
     PredictedDepth,
     ZoeDepthEstimator,
     ZoeDepthSettings,
 )
 from depthweave.models.mono.marigold import MarigoldEstimator, MarigoldSettings
+from depthweave.models.mono.prompt_depth_anything import PromptDepthAnythingEstimator, PromptDepthAnythingSettings
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.weights import CONFIG_NAME, INDEX_NAME, download_weights
 
 Options = Mapping[str, Any]
-HubEstimator = DepthAnythingEstimator | MidasEstimator | ZoeDepthEstimator | DepthProEstimator | MarigoldEstimator
+HubEstimator = (
+    DepthAnythingEstimator
+    | MidasEstimator
+    | ZoeDepthEstimator
+    | DepthProEstimator
+    | MarigoldEstimator
+    | MonoUnetEstimator
+    | PromptDepthAnythingEstimator
+)
 S = TypeVar("S")
 
 CONFIG, INDEX, PREPARATION = CONFIG_NAME, INDEX_NAME, "preprocessor_config.json"
@@ -139,6 +151,12 @@ def _own_depth_anything(network: PretrainedNetwork, options: Options) -> DepthAn
     return DepthAnythingEstimator(network, metric=network.config.max_depth_m is not None, config=config)
 
 
+def _read_mono_unet(saved: SavedModel, options: Options) -> MonoUnetEstimator:
+    network = MonoUnet.from_pretrained(saved.folder)
+    config = settings_of(MonoUnetSettings, options, {"size": network.config.size})
+    return MonoUnetEstimator(network, metric=network.config.metric, config=config)
+
+
 def _read_depth_anything(saved: SavedModel, options: Options) -> DepthAnythingEstimator:
     config = settings_of(DepthAnythingSettings, options)
     older = saved.description.get("depth_estimation", "relative")  # the first metric files call it that
@@ -174,6 +192,12 @@ def _read_depth_pro(saved: SavedModel, options: Options) -> DepthProEstimator:
     size = _stated_preparation(saved).get("size")
     stated = {} if size is None else {"size": size[0]}
     return DepthProEstimator(_read_network(saved), settings_of(DepthProSettings, options, stated))
+
+
+def _read_prompt_depth_anything(saved: SavedModel, options: Options) -> PromptDepthAnythingEstimator:
+    size = _stated_preparation(saved).get("size")
+    stated = {} if size is None else {"size": size[0]}
+    return PromptDepthAnythingEstimator(_read_network(saved), settings_of(PromptDepthAnythingSettings, options, stated))
 
 
 def _read_marigold(saved: SavedModel, options: Options) -> MarigoldEstimator:
@@ -262,9 +286,11 @@ _READERS: dict[str, Callable[[SavedModel, Options], HubEstimator]] = {
     DepthAnything.family: lambda saved, options: _own_depth_anything(
         DepthAnything.from_pretrained(saved.folder), options
     ),
+    MonoUnet.family: _read_mono_unet,
     "depth_anything": _read_depth_anything,
     "dpt": _read_midas,
     "zoedepth": _read_zoedepth,
     "depth_pro": _read_depth_pro,
+    "prompt_depth_anything": _read_prompt_depth_anything,
     MARIGOLD: _read_marigold,
 }
