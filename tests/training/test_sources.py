@@ -145,5 +145,5 @@ def test_a_prerendered_folder_is_drawn_from_evenly(tmp_path: Path) -> None:
 
 
 def test_unknown_kinds_are_named() -> None:
-    with pytest.raises(WrongInput, match=r"no source of kind 'kitty'; take prerendered, worlds, middlebury"):
+    with pytest.raises(WrongInput, match=r"no source of kind 'kitty'; take prerendered, worlds, pairs, middlebury"):
         open_source("kitty", "x")

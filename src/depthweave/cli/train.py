@@ -7,9 +7,15 @@ import typer
 
 from depthweave.cli.options import Device, Json
 
+_TRY = {"stereo": "stereo LEFT RIGHT", "mono": "mono IMAGE", "flow": "flow A B"}
+"""What takes a trained network, by its task."""
+
 
 def command(
-    recipe: Annotated[Path | None, typer.Argument(help="TOML file; --print-recipe shows all there is.")] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(help="TOML file, or the name of one that depthweave brings: self-supervised-stereo."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the run; runs/ and the recipe's name if not given.")
     ] = None,
@@ -26,15 +32,19 @@ def command(
 ) -> None:
     """Train a network. Started again with the same folder, it goes on where it was stopped.
 
+    Your own pairs, without truth: depthweave train self-supervised-stereo --set data.root=pairs/
+
     On several GPUs or cores: torchrun --nproc_per_node 4 -m depthweave train RECIPE -o runs/name
     """
     import json
     import os
 
+    from depthweave.models.families import find_family
     from depthweave.training.loop import train
     from depthweave.training.recipe import TrainingRecipe
+    from depthweave.training.start import find_recipe
 
-    chosen = (TrainingRecipe() if recipe is None else TrainingRecipe.read(recipe)).changed(changes or [])
+    chosen = (TrainingRecipe() if recipe is None else TrainingRecipe.read(find_recipe(recipe))).changed(changes or [])
     if print_recipe:
         typer.echo(chosen.to_toml(), nl=False)
         return
@@ -47,4 +57,5 @@ def command(
     if as_json:
         typer.echo(json.dumps({"run": str(folder), "network": str(network), "steps": chosen.run.steps}))
     else:
-        typer.echo(f"trained {chosen.run.steps} steps; try it: depthweave stereo LEFT RIGHT -m {network}")
+        command_line = _TRY[find_family(chosen.model.family).task]
+        typer.echo(f"trained {chosen.run.steps} steps; try it: depthweave {command_line} -m {network}")

@@ -3,24 +3,30 @@
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from depthweave.data import BENCHMARKS
+from depthweave.data import BENCHMARKS, CLIP_BENCHMARKS
 from depthweave.errors import UnknownModel, WrongFile, WrongInput
 from depthweave.metrics import disparity_metric
 from depthweave.models.families import find_family
 from depthweave.training.augment import Augment
+from depthweave.training.clip_sources import CLIPS, opens_clips
 from depthweave.training.distill import DistillRecipe
+from depthweave.training.mono import MonoRecipe
 from depthweave.training.objective import LossRecipe
+from depthweave.training.self_supervised import SelfSupervisionRecipe
 from depthweave.training.tables import Bounds, Table, as_tables, flat, read_table, set_value, write_toml
 
-SOURCE_KINDS = ("prerendered", "worlds", *BENCHMARKS)
-"""What `[[data.sources]]` can be: pairs rendered before, worlds rendered on the way, or a benchmark's reader."""
+SOURCE_KINDS = ("prerendered", "worlds", "pairs", *BENCHMARKS, CLIPS, *CLIP_BENCHMARKS)
+"""What `[[data.sources]]` can be: pairs rendered before, worlds rendered on the way, pairs without truth, a
+benchmark's reader, a folder of clips, or a benchmark of clips."""
 
 _FREE = ("run.steps", "run.checkpoint_every", "run.log_every", "run.sheet_every", "run.validate_every", "run.keep")
+_APART = ("shift", "color_apart", "noise", "blur", "erase")
+"""Of [augment]: what makes the two pictures of a pair differ."""
 _FREE_TABLES = ("validation", "data.workers")
 
 
@@ -56,17 +62,19 @@ class ModelRecipe(Table):
 class SourceRecipe(Table):
     """Pairs to learn from."""
 
-    kind: Annotated[str, "prerendered, worlds, folder or the name of a benchmark."]
+    kind: Annotated[str, "prerendered, worlds, pairs (no truth), folder, clips or the name of a benchmark."]
     path: Annotated[str, 'Folder, seen from where training is started; of worlds a recipe, "" is the default one.'] = ""
     weight: Annotated[float | int, "Samples are drawn from the sources in proportion to their weights.", Bounds(0)] = (
         1.0
     )
     seed: Annotated[int, "Of worlds, prerendered or not.", Bounds(0)] = 0
-    size: Annotated[tuple[int, int], "Of worlds, prerendered or not: height and width, px.", Bounds(16)] = (384, 768)
+    size: Annotated[
+        tuple[int, int], "Of worlds, prerendered or not: height and width, px. Clips are resized to it.", Bounds(16)
+    ] = (384, 768)
     count: Annotated[
         int | None,
-        "Of prerendered: the first so many pairs, rendered before training where they are missing; all that there are "
-        "if left out.",
+        "Of prerendered and of clips with a recipe: the first so many, rendered before training where they are "
+        "missing; all that there are if left out.",
         Bounds(1),
     ] = None
     sparse: Annotated[bool | None, "Of benchmarks: truth is single points; what is known of each if left out."] = None
@@ -76,7 +84,9 @@ class SourceRecipe(Table):
     ] = ""
     options: Annotated[
         Mapping[str, Any],
-        'Of a benchmark\'s reader, such as { split = "training" }; of prerendered { recipe = "worlds.toml" }.',
+        'Of a benchmark\'s reader, such as { split = "training" }; of pairs also { reader = "kitti-2015" }; of '
+        'prerendered { recipe = "worlds.toml" }; of clips { recipe = "worlds-driving", rendered = 4, fps = 10 } to '
+        "render some, and { frames = 3, step = 1, stereo = false } for what a sample is.",
     ] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -95,6 +105,7 @@ class DataRecipe(Table):
     crop: Annotated[tuple[int, int], "Height and width of what the network sees, px.", Bounds(16)] = (192, 384)
     batch: Annotated[int, "Pairs per step, over all processes and accumulation.", Bounds(1)] = 4
     workers: Annotated[int, "Processes that load; 0 loads in the training process.", Bounds(0)] = 1
+    root: Annotated[str, "Folder that the paths of sources start from, instead of where training is started."] = ""
     sources: Annotated[tuple[SourceRecipe, ...], "A mixture."] = field(
         default_factory=lambda: (SourceRecipe("worlds"),)
     )
@@ -103,6 +114,15 @@ class DataRecipe(Table):
         super().__post_init__()
         if not sum(source.weight for source in self.sources) > 0:
             raise WrongInput("sources: there is none with a weight above 0; write [[data.sources]] with kind and path.")
+
+    @property
+    def located(self) -> tuple[SourceRecipe, ...]:
+        """The sources, with paths that start from the root."""
+
+        def below(path: str) -> str:
+            return str(Path(self.root) / path) if path and self.root else path
+
+        return tuple(replace(source, path=below(source.path), teacher=below(source.teacher)) for source in self.sources)
 
 
 @dataclass(frozen=True)
@@ -203,6 +223,12 @@ class TrainingRecipe(Table):
     distill: Annotated[DistillRecipe, "What the teachers of sources add to the loss."] = field(
         default_factory=DistillRecipe
     )
+    self_supervision: Annotated[SelfSupervisionRecipe, "What is learnt without truth."] = field(
+        default_factory=SelfSupervisionRecipe
+    )
+    mono: Annotated[MonoRecipe, "How a network for single pictures learns from pairs and clips."] = field(
+        default_factory=MonoRecipe
+    )
     optimizer: Annotated[OptimizerRecipe, "How weights change."] = field(default_factory=OptimizerRecipe)
     schedule: Annotated[ScheduleRecipe, "How the learning rate changes; shares are of optimizer.lr."] = field(
         default_factory=ScheduleRecipe
@@ -219,6 +245,20 @@ class TrainingRecipe(Table):
             )
         if self.distill.is_on and not any(source.teacher for source in self.data.sources):
             raise WrongInput("[distill] has a weight above 0, but no source names a teacher; add one, or take it back.")
+        if self.self_supervision.is_on and (apart := [name for name in _APART if getattr(self.augment, name) > 0]):
+            raise WrongInput(
+                f"[self_supervision] compares the two pictures, which [augment] {', '.join(apart)} changes apart; set "
+                "these to 0 and take self_supervision.jitter, which only the network sees."
+            )
+        if not self.self_supervision.is_on and all(source.kind == "pairs" for source in self.data.sources):
+            raise WrongInput("all sources are pairs without truth; turn on [self_supervision], or add one with truth.")
+        clips = [opens_clips(source.kind) for source in self.data.sources]
+        if any(clips) and not all(clips):
+            raise WrongInput("some sources are clips and some are pairs; a run learns from one kind.")
+        if self.mono.is_on and not all(clips):
+            raise WrongInput(f"[mono] {self.mono.method} learns from clips; give sources of the kind {CLIPS}.")
+        if self.validation and any(clips):
+            raise WrongInput("[[validation]] measures matchers of pairs; leave it out where sources are clips.")
         names = [each.name for each in self.validation]
         if len(set(names)) < len(names):
             raise WrongInput(f"[[validation]] has a name twice among {', '.join(names)}; give each its own.")

@@ -11,8 +11,10 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from depthweave import images, io
-from depthweave.data import BENCHMARKS, StereoItem, open_benchmark
+from depthweave.data import BENCHMARKS, CLIP_BENCHMARKS, StereoItem, open_benchmark
 from depthweave.errors import WrongFile, WrongInput
+from depthweave.training.clip_sources import CLIPS, ClipSource, clip_options, opens_clips
+from depthweave.training.clips import RawClip
 from depthweave.training.prerendered import Prerendered
 from depthweave.training.sample import RawPair, RawView
 from depthweave.training.teacher import find_map, read_map
@@ -24,22 +26,22 @@ SPARSE_BENCHMARKS = ("kitti-2012", "kitti-2015")
 
 @runtime_checkable
 class Source(Protocol):
-    """Pairs with truth, by number. It can be pickled for loader processes."""
+    """Pairs or samples of clips, by number. It can be pickled for loader processes."""
 
     @property
     def name(self) -> str:
         """For error sentences."""
 
     def choose(self, number: int, rng: np.random.Generator) -> int:
-        """Which pair a sample takes.
+        """Which pair (or place in a clip) a sample takes.
 
         Args:
             number: of the sample in the run.
             rng: the sample's own.
         """
 
-    def raw(self, index: int) -> RawPair:
-        """A pair, at the price of reading or rendering it.
+    def raw(self, index: int) -> RawPair | RawClip:
+        """A pair or a few frames, at the price of reading or rendering it.
 
         Raises:
             DepthweaveError: it cannot be read or rendered.
@@ -218,6 +220,47 @@ class BenchmarkSource:
         }
 
 
+class PairsSource:
+    """The pairs of a folder, whether they have truth or not; truth is never read.
+
+    Args:
+        root: the folder.
+        options: of its reader; `reader` names another one than `folder`.
+
+    Raises:
+        UnknownBenchmark, WrongInput, WrongFile: as `open_benchmark`.
+    """
+
+    def __init__(self, root: str | Path, options: dict[str, Any] | None = None) -> None:
+        self.options = options or {}
+        self._root = Path(root)
+        self._reader = str(self.options.get("reader", "folder"))
+        chosen = {name: value for name, value in self.options.items() if name != "reader"}
+        self.items: list[StereoItem] = open_benchmark(self._reader, root, **chosen)
+
+    @property
+    def name(self) -> str:
+        """The folder."""
+        return f"pairs in {self._root}"
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def choose(self, number: int, rng: np.random.Generator) -> int:
+        """Any of them, whatever the number."""
+        return int(rng.integers(len(self.items)))
+
+    def raw(self, index: int) -> RawPair:
+        """The two pictures."""
+        pair = self.items[index].read_pair()
+        left, right = (torch.from_numpy(images.image_from_tensor(image)) for image in (pair.left, pair.right))
+        return RawPair(RawView(left), RawView(right))
+
+    def facts(self) -> dict[str, Any]:
+        """The reader, its options, and how many pairs."""
+        return {"kind": "pairs", "options": self.options, "pairs": len(self.items)}
+
+
 def _seen_from_right(
     confidence: Float32[Tensor, "h w"], right_disparity: Float[Tensor, "h w"], right_valid: Bool[Tensor, "h w"]
 ) -> Float32[Tensor, "h w"]:
@@ -242,13 +285,13 @@ def open_source(
     """A source by the name of its kind.
 
     Args:
-        kind: `prerendered`, `worlds`, or a name of `depthweave.data.BENCHMARKS`.
+        kind: `prerendered`, `worlds`, `pairs`, `clips`, or a name of `depthweave.data.BENCHMARKS` or `CLIP_BENCHMARKS`.
         path: its folder; of worlds a recipe file, or nothing for the default recipe.
         seed: of worlds.
-        size: of worlds: height and width of the pictures in px.
-        count: of a prerendered folder: use the first so many pairs.
+        size: of worlds: height and width of the pictures in px; clips are resized to it.
+        count: of a prerendered folder or of clips: use the first so many.
         sparse: of a benchmark: whether its truth is single points.
-        options: of a benchmark's reader.
+        options: of a benchmark's reader; of clips also `frames`, `step` and `stereo` of `ClipSource`.
         teacher: of a benchmark: folder of monocular maps.
 
     Raises:
@@ -260,6 +303,11 @@ def open_source(
     if kind == "worlds":
         recipe = Recipe.read(path) if str(path) not in ("", ".") else Recipe()
         return WorldsSource(Worlds(recipe, seed=seed, height=size[0], width=size[1]))
+    if kind == "pairs":
+        return PairsSource(path, options)
+    if opens_clips(kind):
+        return ClipSource(kind, path, size=size, count=count, **clip_options(options or {}))
     if kind in BENCHMARKS:
         return BenchmarkSource(kind, path, sparse=sparse, options=options, teacher=teacher)
-    raise WrongInput(f"there is no source of kind {kind!r}; take prerendered, worlds, {', '.join(BENCHMARKS)}.")
+    known = ("prerendered", "worlds", "pairs", *BENCHMARKS, CLIPS, *CLIP_BENCHMARKS)
+    raise WrongInput(f"there is no source of kind {kind!r}; take {', '.join(known)}.")
