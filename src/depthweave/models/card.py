@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Task = Literal["stereo", "mono", "pointmap", "video"]
+Task = Literal["stereo", "mono", "pointmap", "video", "flow"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class ModelCard:
 
     Attributes:
         name: what `depthweave.load` takes.
-        task: stereo, mono, pointmap or video.
+        task: stereo, mono, pointmap, video or flow.
         family: the kind of network or algorithm.
         summary: one line for the table.
         source: ``built-in`` (no weights), ``bundled`` (in the wheel), ``convert`` (the official checkpoint, through

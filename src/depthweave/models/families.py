@@ -20,7 +20,7 @@ class Family:
     """A kind of network; its code is imported when it is asked for.
 
     Attributes:
-        task: stereo, mono, pointmap or video.
+        task: stereo, mono, pointmap, video or flow.
         package: has the modules ``network`` (the class) and, where others have published weights, ``convert``:
             ``from_official(state)`` makes a network of the authors' tensors, ``to_official(network)`` is the way back.
             Where the tensors do not tell everything, ``required_options(file_name)`` says what else ``from_official``
@@ -59,9 +59,14 @@ FAMILIES: Mapping[str, Family] = {
     "raft": Family("stereo", "depthweave.models.stereo.raft", "RaftStereo"),
     "igev": Family("stereo", "depthweave.models.stereo.igev", "IgevStereo"),
     "depth-anything": Family("mono", "depthweave.models.mono.depth_anything", "DepthAnything"),
+    "mono-unet": Family("mono", "depthweave.models.mono.encoder_decoder", "MonoUnet", official=False),
     "dust3r": Family("pointmap", "depthweave.models.pointmap.dust3r", "Dust3r"),
     "mast3r": Family("pointmap", "depthweave.models.pointmap.mast3r", "Mast3r"),
+    "psmnet": Family("stereo", "depthweave.models.stereo.psmnet", "PsmNet"),
+    "anynet": Family("stereo", "depthweave.models.stereo.anynet", "AnyNet"),
     "compact": Family("stereo", "depthweave.models.stereo.compact", "CompactStereo", official=False),
+    "compact-flow": Family("flow", "depthweave.models.flow.compact", "CompactFlow", official=False),
+    "dispnet": Family("stereo", "depthweave.models.stereo.dispnet", "Dispnet", official=False),
 }
 
 

@@ -5,9 +5,13 @@ from dataclasses import replace
 
 from depthweave.errors import UnknownModel
 from depthweave.models.card import ModelCard, Task
+from depthweave.models.classic_cards import CLASSIC_CARDS
+from depthweave.models.flow_cards import FLOW_CARDS
+from depthweave.models.prompted_cards import PROMPTED_CARDS
 from depthweave.models.video_cards import VIDEO_CARDS
 
 __all__ = [
+    "DEFAULT_FLOW",
     "DEFAULT_MONO",
     "DEFAULT_POINTMAP",
     "DEFAULT_STEREO",
@@ -353,12 +357,23 @@ _POINTMAP_CARDS = (
     ),
 )
 
-_CARDS = (*_CLASSICAL_CARDS, _COMPACT, *_STEREO_NETWORK_CARDS, *_MONO_CARDS, *_POINTMAP_CARDS, *VIDEO_CARDS)
+_CARDS = (
+    *_CLASSICAL_CARDS,
+    _COMPACT,
+    *_STEREO_NETWORK_CARDS,
+    *CLASSIC_CARDS,
+    *_MONO_CARDS,
+    *PROMPTED_CARDS,
+    *_POINTMAP_CARDS,
+    *VIDEO_CARDS,
+    *FLOW_CARDS,
+)
 
 DEFAULT_STEREO = "depthweave-s"
 DEFAULT_MONO = "depth-anything-v2-small"
 DEFAULT_POINTMAP = "geometric"
 DEFAULT_VIDEO = "stereodiff-offline"
+DEFAULT_FLOW = "dis"
 
 
 def list_models(task: Task | None = None) -> tuple[ModelCard, ...]:

@@ -26,6 +26,7 @@ from depthweave.models.families import find_family
 from depthweave.models.pointmap.official import hub_family
 from depthweave.models.pretrained import Description, PretrainedNetwork, describe
 from depthweave.models.registry import (
+    DEFAULT_FLOW,
     DEFAULT_MONO,
     DEFAULT_POINTMAP,
     DEFAULT_STEREO,
@@ -41,6 +42,7 @@ from depthweave.pipelines.network_stereo import NetworkMatching, default_setting
 from depthweave.pipelines.stereo import StereoMatcher
 
 if TYPE_CHECKING:
+    from depthweave.pipelines.flow import FlowMatcher
     from depthweave.pipelines.reconstruct import Reconstructor
     from depthweave.pipelines.video import VideoDepth
 
@@ -54,6 +56,7 @@ _DEFAULTS: Mapping[Task, str] = {
     "mono": DEFAULT_MONO,
     "pointmap": DEFAULT_POINTMAP,
     "video": DEFAULT_VIDEO,
+    "flow": DEFAULT_FLOW,
 }
 _ANY_DEVICE = ("block",)
 _NOT_OPTIONS = ("card", "device", "dtype")
@@ -68,7 +71,8 @@ def load(
     dtype: str = "auto",
     **options: Any,
 ) -> Any:
-    """The model of that name, ready to call: a `StereoMatcher`, `MonoEstimator`, `Reconstructor` or `VideoDepth`.
+    """The model of that name, ready to call: a `StereoMatcher`, `MonoEstimator`, `Reconstructor`,
+    `VideoDepth` or `FlowMatcher`.
 
     Args:
         name: as `depthweave models` lists it, the name under which `depthweave convert` keeps weights, a folder with
@@ -101,6 +105,8 @@ def load(
             return _from_folder(name, folder, task, how)
         card = find_model(str(name))  # raises, with names that are close
     _require_task(card.name, card.task, task)
+    if card.task == "flow":
+        return _flow(card, **how)
     if card.name in _CLASSICAL:
         return _classical(card, **how)
     if card.name == DEFAULT_POINTMAP:
@@ -173,6 +179,8 @@ def _network(folder: Path, card: ModelCard, **how: Any) -> Any:
         return mono.build(folder, card=card, **how)
     if card.task == "pointmap":
         return _pointmap_network(folder, card, **how)
+    if card.task == "flow":
+        return _flow(card, folder, **how)
     return _stereo_network(folder, find_family(found.family).network_class(), card, **how)
 
 
@@ -185,6 +193,12 @@ def _stereo_network(
     # The card limits the enlarging that it asks for, not a scale that the caller has chosen.
     settings = {name: value for name, value in card.settings.items() if name != "max_pixels" or "scale" not in options}
     return StereoMatcher(network, card=card, device=device, dtype=dtype, **{**settings, **options})
+
+
+def _flow(card: ModelCard, folder: Path | None = None, **how: Any) -> "FlowMatcher":
+    from depthweave.pipelines import load_flow
+
+    return load_flow.build(card, folder, **how)
 
 
 def _geometric(card: ModelCard, *, device: str, dtype: str, **options: Any) -> "Reconstructor":

@@ -5,6 +5,7 @@ that run on the device of the pair, and whose results do not depend on the numbe
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -303,11 +304,7 @@ class _Colors(NamedTuple):
 
 def _photographed(pair: TrainingPair, settings: Augment, rng: np.random.Generator, *, apart: bool) -> TrainingPair:
     pictures = [pair.left.image, pair.right.image]
-    after = np.eye(3)
-    if rng.random() < settings.permute:
-        after = after[rng.permutation(3)]
-    if rng.random() < settings.grey:
-        after = np.ones((3, 1)) * _LUMA @ after
+    after = _channel_changes(settings, rng)
     jitter = rng.random() < settings.color
     if jitter or (after != np.eye(3)).any():
         plain = _Colors(1.0, 1.0, np.eye(3))
@@ -324,14 +321,51 @@ def _photographed(pair: TrainingPair, settings: Augment, rng: np.random.Generato
         side = int(rng.integers(2))
         pictures[side] = gaussian_blur(pictures[side], float(rng.uniform(*settings.blur_px)))
     if rng.random() < settings.noise:
-        device = pictures[0].device
-        generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
-        sigma = float(rng.uniform(*settings.noise_range))
-        pictures = [
+        pictures = list(_noised(pictures, settings, rng))
+    return TrainingPair(replace(pair.left, image=pictures[0]), replace(pair.right, image=pictures[1]))
+
+
+def recolored_alike(
+    frames: Float32[Tensor, "t 3 h w"], settings: Augment, rng: np.random.Generator
+) -> Float32[Tensor, "t 3 h w"]:
+    """Frames with one change of colours for all: permute, grey, color and noise of the settings.
+
+    Args:
+        frames: whole numbers from 0 to 255.
+        settings: what is done.
+        rng: decides on everything.
+    """
+    after = _channel_changes(settings, rng)
+    jitter = rng.random() < settings.color
+    if jitter or (after != np.eye(3)).any():
+        colors = _drawn_colors(settings, rng) if jitter else _Colors(1.0, 1.0, np.eye(3))
+        grey = sum(float(_mean(frame).cpu().numpy() @ _LUMA) for frame in frames) / len(frames)
+        frames = torch.stack([_recolored(frame, colors, after, grey) for frame in frames])
+    return _noised(list(frames), settings, rng) if rng.random() < settings.noise else frames
+
+
+def _channel_changes(settings: Augment, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Of R, G, B: another order, or all grey."""
+    after = np.eye(3)
+    if rng.random() < settings.permute:
+        after = after[rng.permutation(3)]
+    if rng.random() < settings.grey:
+        after = np.ones((3, 1)) * _LUMA @ after
+    return after
+
+
+def _noised(
+    pictures: Sequence[Float32[Tensor, "3 h w"]], settings: Augment, rng: np.random.Generator
+) -> Float32[Tensor, "n 3 h w"]:
+    device = pictures[0].device
+    generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
+    sigma = float(rng.uniform(*settings.noise_range))
+    return torch.stack(
+        [
             (picture + sigma * torch.randn(picture.shape, generator=generator, device=device)).clamp_(0, 255)
             for picture in pictures
         ]
-    return TrainingPair(replace(pair.left, image=pictures[0]), replace(pair.right, image=pictures[1]))
+    )
 
 
 def _mean(image: Float32[Tensor, "3 h w"]) -> Float64[Tensor, "3"]:

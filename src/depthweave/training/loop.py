@@ -1,6 +1,7 @@
 """The training loop: any recipe, on a CPU, a GPU, or many of them on many machines."""
 
 import os
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,13 @@ from depthweave.errors import MissingLibrary, NotFinite, WrongInput
 from depthweave.training import checkpoint as checkpoints
 from depthweave.training.average import Average
 from depthweave.training.checkpoint import Checkpoint
-from depthweave.training.distill import Distillation
 from depthweave.training.logs import Logs
-from depthweave.training.mixture import Mixture, batches
-from depthweave.training.objective import Outcome, make_trainee
+from depthweave.training.mixture import Batch, Mixture, batches
+from depthweave.training.objective import Outcome
 from depthweave.training.recipe import TrainingRecipe
-from depthweave.training.sample import TrainingPair
 from depthweave.training.schedule import learning_rate
 from depthweave.training.sheet import SheetRow, write_sheet
-from depthweave.training.start import open_sources, starting_network
+from depthweave.training.start import open_sources, starting_network, starting_trainee
 from depthweave.training.validation import Validation
 
 RECIPE_NAME, NETWORK_FOLDER, SHEETS_FOLDER = "recipe.toml", "network", "sheets"
@@ -81,8 +80,7 @@ class _Run:
         self.unlogged: list[dict[str, float]] = [] if last is None else list(last.more.get("unlogged", ()))
         if last is not None:
             self.network.load_state_dict(last.network)
-        distillation = Distillation(recipe.distill, steps=recipe.run.steps, seed=recipe.run.seed)
-        trainee = make_trainee(recipe.model.family, self.network, recipe.loss, distillation).train()
+        trainee = starting_trainee(recipe, self.network).train()
         self.columns = trainee.columns
         self.parameters = [parameter for parameter in trainee.parameters() if parameter.requires_grad]
         optimizer = _optimizer(self.parameters, recipe)
@@ -102,7 +100,7 @@ class _Run:
         """All steps that are left."""
         recipe, is_main = self.recipe, self.accelerator.is_main_process
         with self.accelerator.main_process_first():  # it renders what the others only read
-            sources = open_sources(recipe.data.sources, show_progress=show_progress)
+            sources = open_sources(recipe.data.located, show_progress=show_progress)
         weights = [source.weight for source in recipe.data.sources]
         mixture = Mixture(sources, weights, augment=recipe.augment, crop=recipe.data.crop, seed=recipe.run.seed)
         if is_main:
@@ -142,7 +140,7 @@ class _Run:
             if reports is not None:
                 reports.after_step(batch, outcomes, norm)
 
-    def _update(self, batch: TrainingPair) -> tuple[list[Outcome], float]:
+    def _update(self, batch: Batch) -> tuple[list[Outcome], float]:
         """One update of the weights; what the network said of each part of the batch, and the gradient's norm."""
         recipe = self.recipe
         rate = learning_rate(self.step, recipe)
@@ -150,11 +148,11 @@ class _Run:
             group["lr"] = rate
         self.optimizer.zero_grad()
         outcomes = []
-        parts = batch.split(recipe.run.accumulate)
+        parts: Sequence[Batch] = batch.split(recipe.run.accumulate)
         for number, part in enumerate(parts, 1):
             last = number == len(parts)
             with nullcontext() if last else self.accelerator.no_sync(self.trainee):
-                outcome = self.trainee(part.left, part.right_image, self.step)
+                outcome = self.trainee(*part.inputs, self.step)
                 self._require_finite(outcome.loss, "loss", batch)
                 self.accelerator.backward(outcome.loss / len(parts))
             outcomes.append(outcome)
@@ -201,14 +199,12 @@ class _Run:
         )
         network.save_pretrained(self.folder / NETWORK_FOLDER)
 
-    def _require_finite(self, value: Tensor, what: str, batch: TrainingPair) -> None:
+    def _require_finite(self, value: Tensor, what: str, batch: Batch) -> None:
         if bool(torch.isfinite(value)):
             return
         place = self.folder / f"not-finite-step-{self.step:06d}-{self.accelerator.process_index}"
         place.mkdir(parents=True, exist_ok=True)
-        views = {"left": batch.left, "right": batch.right}
-        tensors = {f"{side}.{name}": value for side, view in views.items() for name, value in view.tensors().items()}
-        for name, content in (("batch", tensors), ("network", self.network.state_dict())):
+        for name, content in (("batch", batch.tensors()), ("network", self.network.state_dict())):
             with io.atomic_path(place / f"{name}.safetensors") as temporary:
                 save_file({key: tensor.detach().cpu().contiguous() for key, tensor in content.items()}, temporary)
         raise NotFinite(
@@ -225,7 +221,7 @@ class _Reports:
         self.run, self.logs = run, logs
         self.validations = [Validation(each) for each in run.recipe.validation]
 
-    def after_step(self, batch: TrainingPair, outcomes: list[Outcome], norm: float) -> None:
+    def after_step(self, batch: Batch, outcomes: list[Outcome], norm: float) -> None:
         """Write what is due."""
         run, every = self.run, self.run.recipe.run
         rows = run.unlogged
@@ -272,17 +268,10 @@ def _optimizer(parameters: list[torch.nn.Parameter], recipe: TrainingRecipe) -> 
     )
 
 
-def _sheet_rows(batch: TrainingPair, outcome: Outcome) -> list[SheetRow]:
-    left = batch.left
-    return [
-        SheetRow(
-            f"sample {number}",
-            left.image[number],
-            left.disparity[number],
-            left.known[number],
-            outcome.disparity[number],
-            None if outcome.confidence is None else outcome.confidence[number],
-            None if left.teacher is None else left.teacher[number],
-        )
-        for number in range(min(_SHEET_ROWS, len(outcome.disparity)))
-    ]
+def _sheet_rows(batch: Batch, outcome: Outcome) -> list[SheetRow]:
+    rows = []
+    for number in range(min(_SHEET_ROWS, len(outcome.disparity))):
+        image, truth, known, teacher = batch.shown(number)
+        confidence = None if outcome.confidence is None else outcome.confidence[number]
+        rows.append(SheetRow(f"sample {number}", image, truth, known, outcome.disparity[number], confidence, teacher))
+    return rows

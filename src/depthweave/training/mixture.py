@@ -15,10 +15,16 @@ import torch
 
 from depthweave.errors import DepthweaveError, WrongInput
 from depthweave.training.augment import Augment, augment
+from depthweave.training.clips import RawClip, TrainingClip, augment_clip
 from depthweave.training.sample import RawPair, TrainingPair
 from depthweave.training.sources import Source, WorldsSource
 from depthweave.worlds.scene import Scene
 from depthweave.worlds.workers import run_in_workers
+
+Sample = TrainingPair | TrainingClip
+"""What sources give after augmentation: pairs, or frames of clips."""
+Batch = Sample
+"""Many of one kind, with a leading dimension."""
 
 
 class Draw(NamedTuple):
@@ -79,7 +85,7 @@ class Mixture:
         source = int(np.searchsorted(self._bounds, rng.random() * self._bounds[-1], side="right"))
         return Draw(source, self.sources[source].choose(number, rng), rng)
 
-    def __getitem__(self, number: int) -> TrainingPair:
+    def __getitem__(self, number: int) -> Sample:
         """A sample.
 
         Raises:
@@ -89,8 +95,10 @@ class Mixture:
         with self._naming(number, draw):
             return self.finish(self.sources[draw.source].raw(draw.pair), draw)
 
-    def finish(self, raw: RawPair, draw: Draw) -> TrainingPair:
-        """A sample of the pair that `draw` has named, on the pair's device. Uses up the draw's `rng`."""
+    def finish(self, raw: RawPair | RawClip, draw: Draw) -> Sample:
+        """A sample of what `draw` has named, on its device. Uses up the draw's `rng`."""
+        if isinstance(raw, RawClip):
+            return augment_clip(raw, self.augment, draw.rng, self.crop)
         return augment(raw, self.augment, draw.rng, self.crop, right_truth=self.right_truth)
 
     def facts(self) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def batches(
     rank: int = 0,
     ranks: int = 1,
     device: torch.device | str = "cpu",
-) -> Iterator[TrainingPair]:
+) -> Iterator[Batch]:
     """Batches of samples in the order of their numbers; workers change nothing but the time.
 
     Batch i holds the samples from start + i * batch on. Of those a process takes every one whose number leaves `rank`
@@ -153,7 +161,7 @@ def batches(
     return _batches(mixture, _jobs(batch, start, steps, rank, ranks), workers, torch.device(device))
 
 
-def _batches(mixture: Mixture, jobs: Iterator[list[int]], workers: int, device: torch.device) -> Iterator[TrainingPair]:
+def _batches(mixture: Mixture, jobs: Iterator[list[int]], workers: int, device: torch.device) -> Iterator[Batch]:
     if device.type != "cpu" and any(isinstance(source, WorldsSource) for source in mixture.sources):
         yield from _rendered_here(mixture, jobs, workers, device)
         return
@@ -169,28 +177,34 @@ def _jobs(batch: int, start: int, steps: int | None, rank: int, ranks: int) -> I
         step += 1
 
 
-def _stacked(mixture: Mixture, numbers: Sequence[int]) -> TrainingPair:
-    return TrainingPair.stack([mixture[number] for number in numbers])
+def _stacked(mixture: Mixture, numbers: Sequence[int]) -> Batch:
+    return _batch([mixture[number] for number in numbers])
 
 
-def _rendered_here(
-    mixture: Mixture, jobs: Iterator[list[int]], workers: int, device: torch.device
-) -> Iterator[TrainingPair]:
+def _batch(samples: Sequence[Sample]) -> Batch:
+    clips = [sample for sample in samples if isinstance(sample, TrainingClip)]
+    pairs = [sample for sample in samples if isinstance(sample, TrainingPair)]
+    if clips and pairs:
+        raise WrongInput("a batch holds pairs and clips; give sources of one kind only.")
+    return TrainingClip.stack(clips) if clips else TrainingPair.stack(pairs)
+
+
+def _rendered_here(mixture: Mixture, jobs: Iterator[list[int]], workers: int, device: torch.device) -> Iterator[Batch]:
     """Batches whose worlds this process renders on a device."""
     for numbers, others, packed in run_in_workers(partial(_described, mixture), jobs, workers):
         scenes: Mapping[int, Scene] = pickle.loads(packed)
         draws = {number: mixture.draw(number) for number in scenes}
-        samples: dict[int, TrainingPair] = {}
+        samples: dict[int, Sample] = {}
         for place in sorted({draw.source for draw in draws.values()}):
             source, mine = mixture.sources[place], [number for number in scenes if draws[number].source == place]
             assert isinstance(source, WorldsSource)
             raws = source.rendered([scenes[number] for number in mine], str(device))
             samples |= {number: mixture.finish(raw, draws[number]) for number, raw in zip(mine, raws, strict=True)}
         samples |= {number: pair.to(device) for number, pair in others.items()}
-        yield TrainingPair.stack([samples[number] for number in numbers])
+        yield _batch([samples[number] for number in numbers])
 
 
-def _described(mixture: Mixture, numbers: Sequence[int]) -> tuple[Sequence[int], dict[int, TrainingPair], bytes]:
+def _described(mixture: Mixture, numbers: Sequence[int]) -> tuple[Sequence[int], dict[int, Sample], bytes]:
     """Finished samples of all but the worlds, and the scenes of these as bytes."""
     others, scenes = {}, {}
     for number in numbers:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -49,6 +50,11 @@ class LossRecipe(Table):
     rating: Annotated[float | int, "Of the compact matcher: confidence and visibility.", Bounds(0)] = 0.1
     right_px: Annotated[float | int, "Confidence is the probability of a smaller error, px.", Bounds(0.1)] = 1.0
     smoothness: Annotated[float | int, "Second-order, edge-aware, of the last disparity.", Bounds(0)] = 0.0
+    edges: Annotated[float | int, "Of networks with an edge branch: the edge maps.", Bounds(0)] = 1.0
+    edge_px: Annotated[float | int, "A larger step of the true disparity is an edge, px.", Bounds(0.1)] = 1.0
+    edge_smoothness: Annotated[
+        float | int, "Of networks with an edge branch: first-order smoothness, less at predicted edges.", Bounds(0)
+    ] = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,11 +218,26 @@ class StartedSequenceTrainee(SequenceTrainee):
         return terms, answers[-1], None
 
 
+def _in_module(module: str, name: str) -> Callable[[nn.Module, LossRecipe, Distillation], Trainee]:
+    """A trainee of another module of training, which imports this one: it is looked up when it is needed."""
+
+    def make(network: nn.Module, recipe: LossRecipe, distillation: Distillation) -> Trainee:
+        kind: Any = getattr(import_module(f"depthweave.training.{module}"), name)
+        trainee: Trainee = kind(network, recipe, distillation)
+        return trainee
+
+    return make
+
+
 TRAINEES: Mapping[str, Callable[[nn.Module, LossRecipe, Distillation], Trainee]] = {
-    "compact": VolumeTrainee,
+    "compact": _in_module("uncertainty", "compact_trainee"),
     "raft": SequenceTrainee,
     "defom": SequenceTrainee,
     "igev": StartedSequenceTrainee,
+    "compact-flow": _in_module("flow", "FlowTrainee"),
+    "dispnet": _in_module("classic", "ScalesTrainee"),
+    "psmnet": _in_module("classic", "HourglassTrainee"),
+    "anynet": _in_module("classic", "StagesTrainee"),
 }
 """How each family is trained."""
 

@@ -176,6 +176,22 @@ class TrainingPair:
         """Whether `left.visible` is truth, and not all that is known."""
         return self.left.has_visibility
 
+    @property
+    def inputs(self) -> tuple[TrainingView, Float[Tensor, "*b 3 h w"]]:
+        """What a trainee takes."""
+        return self.left, self.right_image
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What there is, by name, such as `left.image`."""
+        views = {"left": self.left, "right": self.right}
+        return {f"{side}.{name}": tensor for side, view in views.items() for name, tensor in view.tensors().items()}
+
+    def shown(self, number: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """For a sheet: left picture, its disparity in px, where it is known, and the teacher."""
+        left = self.left
+        teacher = None if left.teacher is None else left.teacher[number]
+        return left.image[number], left.disparity[number], left.known[number], teacher
+
     def __len__(self) -> int:
         """How many pairs; of one pair without leading dimension, 1."""
         return self.left.has_visibility.numel()
