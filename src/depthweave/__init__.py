@@ -16,9 +16,12 @@ if TYPE_CHECKING:
         WrongInput,
     )
     from depthweave.models.registry import ModelCard, list_models
+    from depthweave.pipelines.flow import FlowMatcher
     from depthweave.pipelines.load import load
     from depthweave.pipelines.mono import MonoEstimator
+    from depthweave.pipelines.obstacles import nearest_obstacles
     from depthweave.pipelines.reconstruct import Reconstructor
+    from depthweave.pipelines.sparse_depth import fuse_sparse
     from depthweave.pipelines.stereo import StereoMatcher
     from depthweave.pipelines.synthesize import SynthesizedPair, synthesize
     from depthweave.pipelines.video import VideoDepth
@@ -28,10 +31,12 @@ if TYPE_CHECKING:
         DepthMap,
         DepthVideo,
         DisparityMap,
+        FlowMap,
         InverseDepthMap,
         PointCloud,
         Reconstruction,
         Scale,
+        SparseDepth,
         StereoPair,
     )
 
@@ -43,6 +48,8 @@ _HOME = {
     "DepthweaveError": "errors",
     "DepthweaveWarning": "errors",
     "DisparityMap": "types",
+    "FlowMap": "types",
+    "FlowMatcher": "pipelines.flow",
     "InverseDepthMap": "types",
     "ModelCard": "models.registry",
     "MonoEstimator": "pipelines.mono",
@@ -52,6 +59,7 @@ _HOME = {
     "Reconstruction": "types",
     "Reconstructor": "pipelines.reconstruct",
     "Scale": "types",
+    "SparseDepth": "types",
     "StereoMatcher": "pipelines.stereo",
     "StereoPair": "types",
     "SynthesizedPair": "pipelines.synthesize",
@@ -59,8 +67,10 @@ _HOME = {
     "VideoDepth": "pipelines.video",
     "WrongFile": "errors",
     "WrongInput": "errors",
+    "fuse_sparse": "pipelines.sparse_depth",
     "load": "pipelines.load",
     "list_models": "models.registry",
+    "nearest_obstacles": "pipelines.obstacles",
     "synthesize": "pipelines.synthesize",
 }
 
@@ -72,6 +82,8 @@ __all__ = [
     "DepthweaveError",
     "DepthweaveWarning",
     "DisparityMap",
+    "FlowMap",
+    "FlowMatcher",
     "InverseDepthMap",
     "ModelCard",
     "MonoEstimator",
@@ -81,6 +93,7 @@ __all__ = [
     "Reconstruction",
     "Reconstructor",
     "Scale",
+    "SparseDepth",
     "StereoMatcher",
     "StereoPair",
     "SynthesizedPair",
@@ -88,8 +101,10 @@ __all__ = [
     "VideoDepth",
     "WrongFile",
     "WrongInput",
+    "fuse_sparse",
     "list_models",
     "load",
+    "nearest_obstacles",
     "synthesize",
 ]
 

@@ -107,5 +107,5 @@ def test_it_is_not_offered_for_conversion(tmp_path: Path, network: CompactStereo
     torch.save(network.state_dict(), tmp_path / "x.pth")
     with pytest.raises(WrongFile, match=r"x\.pth is no checkpoint of the family raft .*\)\.$"):
         conversion.read_official("raft", tmp_path / "x.pth")
-    with pytest.raises(UnknownModel, match=r"there are defom, .*, compact \(depthweave's own, nothing to convert\)\."):
+    with pytest.raises(UnknownModel, match=r"there are defom, .*, compact \(depthweave's own, nothing to convert\)"):
         find_family("zzz")

@@ -516,6 +516,8 @@ class TestRegistry:
             ("raft-stereo", {}),
             ("raft-stereo-realtime", {"downsample": 3, "gru_levels": 2, "slow_fast": True, "shared_backbone": True}),
             ("igev-stereo", {}),
+            ("psmnet", {}),
+            ("anynet", {}),
         ],
     )
     def test_cards_count_the_parameters_of_their_network(self, name: str, changes: dict[str, Any]) -> None:

@@ -12,12 +12,14 @@ from depthweave.cli import (
     convert,
     demo,
     export,
+    flow,
     info,
     models,
     mono,
     predict,
     reconstruct,
     score,
+    split,
     stereo,
     submit,
     synthesize,
@@ -41,7 +43,9 @@ app.command("score")(score.command)
 app.command("submit")(submit.command)
 app.command("reconstruct")(reconstruct.command)
 app.command("video")(video.command)
+app.command("flow")(flow.command)
 app.command("synthesize")(synthesize.command)
+app.command("split")(split.command)
 app.command("worlds")(worlds.command)
 app.command("train")(train.command)
 app.command("convert")(convert.command)

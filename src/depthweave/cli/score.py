@@ -1,13 +1,15 @@
 """`depthweave score`: the second pass of an evaluation."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from depthweave.cli.options import Json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from depthweave.evaluation.clips_score import Motion
     from depthweave.evaluation.predict import Run
     from depthweave.metrics import BandEdges
@@ -36,8 +38,9 @@ def command(
 ) -> None:
     """Score runs under the named protocols of their benchmark.
 
-    Every run folder gets scores.json, scores.md, items.csv and sheet.png (image, truth, prediction, error). Runs on
-    clips get frames.csv and plots (error over time, its spectrum and bands); several also plots of the comparison.
+    Every run folder gets scores.json, scores.md, items.csv and sheet.png (image, truth, prediction, error); with
+    confidence also uncertainty.json, uncertainty.png (sparsification, reliability) and outliers.png. Runs on clips get
+    frames.csv and plots (error over time, its spectrum and bands); several also plots of the comparison.
     """
     import json
 
@@ -46,6 +49,7 @@ def command(
     from depthweave.evaluation import report
     from depthweave.evaluation.predict import Run
     from depthweave.evaluation.score import score
+    from depthweave.evaluation.uncertainty import Trust
 
     opened = [Run.read(folder) for folder in runs]
     of_clips = [run.benchmark in CLIP_BENCHMARKS for run in opened]
@@ -54,13 +58,15 @@ def command(
             raise WrongInput("runs on clips and runs on pairs have no common numbers; score them apart.")
         _score_clips(opened, root, protocol, items, layout, edges, motion, as_json)
         return
-    found = []
+    found, trusts = [], []
     for run, folder in zip(opened, runs, strict=True):
-        sheet = report.Sheet()
-        scores = score(run, root=root, protocols=protocol, each=sheet.add)
+        sheet, trust = report.Sheet(), Trust()
+        scores = score(run, root=root, protocols=protocol, each=_every(sheet.add, trust.add))
         report.write_report(run, scores)
         sheet.save(folder / "sheet.png")
+        trust.write(folder)
         found.append(scores)
+        trusts.append(trust)
         for key, sentence in list(scores.failed.items())[:MOST_FAILURES_SHOWN]:
             typer.echo(f"failed {key}: {sentence}", err=True)
         if (more := len(scores.failed) - MOST_FAILURES_SHOWN) > 0:
@@ -70,15 +76,27 @@ def command(
     if as_json:
         typer.echo(json.dumps([report.to_json(scores) for scores in found]))
     else:
-        for scores in found:
+        for scores, trust in zip(found, trusts, strict=True):
             if items and scores.protocols:
                 first = scores.protocols[0].name
                 _print(f"{scores.name}: {first}", report.item_table(scores, first), layout)
             _print(f"{scores.name}: averages", report.summary_table(scores), layout)
+            if trust.items:
+                _print(f"{scores.name}: confidence", trust.table(), layout)
         if len(found) > 1:
             _print("comparison", report.comparison_table(found), layout)
     if any(scores.failed for scores in found):
         raise typer.Exit(1)
+
+
+def _every(*calls: "Callable[..., None]") -> "Callable[..., None]":
+    """One call that makes all of them."""
+
+    def each(*arguments: Any) -> None:
+        for call in calls:
+            call(*arguments)
+
+    return each
 
 
 def _score_clips(

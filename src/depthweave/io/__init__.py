@@ -6,6 +6,7 @@ from depthweave.io.dpt import read_dpt, write_dpt
 from depthweave.io.exr import read_exr, write_exr
 from depthweave.io.files import atomic_path, natural_key, read_json, require_file, require_folder
 from depthweave.io.flo import read_flo, write_flo
+from depthweave.io.flow_png import read_flow_png, write_flow_png
 from depthweave.io.image import IMAGE_SUFFIXES, is_image, read_image, write_image
 from depthweave.io.manifest import claim_folder, discard_result, read_manifest, write_manifest
 from depthweave.io.nerfstudio import write_transforms
@@ -44,6 +45,7 @@ __all__ = [
     "read_dpt",
     "read_exr",
     "read_flo",
+    "read_flow_png",
     "read_glb",
     "read_image",
     "read_json",
@@ -63,6 +65,7 @@ __all__ = [
     "write_dpt",
     "write_exr",
     "write_flo",
+    "write_flow_png",
     "write_frames",
     "write_glb",
     "write_image",
