@@ -19,9 +19,10 @@ from depthweave.models.stereo.anynet import AnyNet, AnyNetConfig
 from depthweave.models.stereo.dispnet import Dispnet, DispnetConfig
 from depthweave.models.stereo.dispnet.network import DispnetPredictions
 from depthweave.models.stereo.psmnet import PsmNet, PsmNetConfig
-from depthweave.training.objective import LossRecipe, Outcome, make_trainee
+from depthweave.training.objective import LossRecipe, Outcome
 from depthweave.training.recipe import TrainingRecipe
 from depthweave.training.sample import TrainingView
+from depthweave.training.trainees import make_trainee
 
 HEIGHT, WIDTH = 64, 64
 ALONE = LossRecipe(sequence=1, gamma=0.5, beta=0, edges=0, edge_smoothness=0)

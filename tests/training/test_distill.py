@@ -19,11 +19,12 @@ from depthweave.losses import crop_alignment, draw_crops, edge_matching, masked_
 from depthweave.models.families import find_family
 from depthweave.training.augment import Augment
 from depthweave.training.distill import NO_DISTILLATION, Distillation, DistillRecipe
-from depthweave.training.objective import LossRecipe, make_trainee
+from depthweave.training.objective import LossRecipe
 from depthweave.training.recipe import SourceRecipe, TrainingRecipe
 from depthweave.training.sample import TrainingView
 from depthweave.training.sources import BenchmarkSource, open_source
 from depthweave.training.teacher import find_map, read_map
+from depthweave.training.trainees import make_trainee
 from depthweave.types import DepthMap, InverseDepthMap, Scale
 
 SIZE = (24, 40)

@@ -15,8 +15,9 @@ from depthweave.models.stereo.compact import CompactConfig, CompactStereo
 from depthweave.models.stereo.compact.network import CompactPredictions
 from depthweave.models.stereo.igev import IgevConfig, IgevStereo
 from depthweave.models.stereo.raft import RaftConfig, RaftStereo
-from depthweave.training.objective import TRAINEES, LossRecipe, Outcome, Trainee, make_trainee
+from depthweave.training.objective import LossRecipe, Outcome, Trainee
 from depthweave.training.sample import TrainingView
+from depthweave.training.trainees import TRAINEES, make_trainee
 
 HEIGHT, WIDTH, LEVELS = 16, 32, 32
 ALONE = LossRecipe(volume=0, start=0, sequence=0, rating=0)

@@ -20,12 +20,13 @@ from depthweave.models.stereo.compact import CompactConfig, CompactStereo
 from depthweave.models.stereo.compact.network import CompactPredictions
 from depthweave.models.stereo.igev import IgevConfig, IgevStereo
 from depthweave.models.stereo.raft import RaftConfig, RaftStereo
-from depthweave.training.objective import LossRecipe, Outcome, make_trainee
+from depthweave.training.objective import LossRecipe, Outcome
 from depthweave.training.recipe import DataRecipe, SourceRecipe, TrainingRecipe
 from depthweave.training.sample import TrainingView
 from depthweave.training.self_supervised import Answers, SelfSupervisedTrainee, SelfSupervisionRecipe, _expected_cost
 from depthweave.training.sources import PairsSource, open_source
 from depthweave.training.start import find_recipe, starting_trainee
+from depthweave.training.trainees import make_trainee
 
 HEIGHT, WIDTH = 32, 64
 LOSS = LossRecipe(max_disparity=32, iterations=1, gamma=0.5)

@@ -17,9 +17,10 @@ from depthweave.models.stereo.compact.network import probability_within
 from depthweave.models.weights import WEIGHTS_NAME
 from depthweave.pipelines.load import load
 from depthweave.training.loop import train
-from depthweave.training.objective import LossRecipe, VolumeTrainee, make_trainee
+from depthweave.training.objective import LossRecipe, VolumeTrainee
 from depthweave.training.recipe import TrainingRecipe
 from depthweave.training.sample import TrainingView
+from depthweave.training.trainees import make_trainee
 from depthweave.training.uncertainty import UncertaintyTrainee
 
 RECIPE = Path(__file__).parents[2] / "src" / "depthweave" / "recipes" / "uncertainty-head.toml"

@@ -414,7 +414,9 @@ def test_weights_cut_short_are_named(folder: Path) -> None:
 @pytest.mark.parametrize("folder", ["zoedepth"], indirect=True)
 def test_other_models_and_damaged_descriptions(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "bert"}))
-    with pytest.raises(UnknownModel, match=r"holds bert, not one of depth-anything, mono-unet, depth_anything, dpt, zoedepth"):
+    with pytest.raises(
+        UnknownModel, match=r"holds bert, not one of depth-anything, mono-unet, depth_anything, dpt, zoedepth"
+    ):
         build(folder, device="cpu")
     (folder / "config.json").write_text("{")
     with pytest.raises(WrongFile, match=r"config.json is damaged"):

@@ -1,9 +1,8 @@
 """What training makes small: networks with their losses, so that one call gives both."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -11,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from depthweave.errors import WrongInput
 from depthweave.losses import (
     defom_gamma,
     edge_aware_smoothness,
@@ -216,43 +214,6 @@ class StartedSequenceTrainee(SequenceTrainee):
             "sequence": self._sequence(answers, left, weights),
         }
         return terms, answers[-1], None
-
-
-def _in_module(module: str, name: str) -> Callable[[nn.Module, LossRecipe, Distillation], Trainee]:
-    """A trainee of another module of training, which imports this one: it is looked up when it is needed."""
-
-    def make(network: nn.Module, recipe: LossRecipe, distillation: Distillation) -> Trainee:
-        kind: Any = getattr(import_module(f"depthweave.training.{module}"), name)
-        trainee: Trainee = kind(network, recipe, distillation)
-        return trainee
-
-    return make
-
-
-TRAINEES: Mapping[str, Callable[[nn.Module, LossRecipe, Distillation], Trainee]] = {
-    "compact": _in_module("uncertainty", "compact_trainee"),
-    "raft": SequenceTrainee,
-    "defom": SequenceTrainee,
-    "igev": StartedSequenceTrainee,
-    "compact-flow": _in_module("flow", "FlowTrainee"),
-    "dispnet": _in_module("classic", "ScalesTrainee"),
-    "psmnet": _in_module("classic", "HourglassTrainee"),
-    "anynet": _in_module("classic", "StagesTrainee"),
-}
-"""How each family is trained."""
-
-
-def make_trainee(
-    family: str, network: nn.Module, recipe: LossRecipe, distillation: Distillation = NO_DISTILLATION
-) -> Trainee:
-    """A network of that family with its loss.
-
-    Raises:
-        WrongInput: nobody has said how that family is trained.
-    """
-    if family not in TRAINEES:
-        raise WrongInput(f"networks of the family '{family}' are not trained here; there are {', '.join(TRAINEES)}.")
-    return TRAINEES[family](network, recipe, distillation)
 
 
 def _every(values: Float[Tensor, "b h w"], factor: int) -> Float[Tensor, "b h2 w2"]:

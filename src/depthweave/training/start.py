@@ -13,11 +13,12 @@ from depthweave.models.weights import WEIGHTS_NAME, find_weights
 from depthweave.training.clip_sources import CLIPS, render_clips
 from depthweave.training.distill import Distillation
 from depthweave.training.mono import make_mono_trainee
-from depthweave.training.objective import Trainee, make_trainee
+from depthweave.training.objective import Trainee
 from depthweave.training.prerendered import prerender
 from depthweave.training.recipe import ModelRecipe, SourceRecipe, TrainingRecipe
 from depthweave.training.self_supervised import SelfSupervisedTrainee
 from depthweave.training.sources import Source, open_source
+from depthweave.training.trainees import make_trainee
 from depthweave.worlds import Recipe, Worlds
 
 _RECIPES = Path(__file__).parents[1] / "recipes"

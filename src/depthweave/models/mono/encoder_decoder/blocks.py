@@ -47,9 +47,7 @@ class Encoder(nn.Module):
     def __init__(self, channels_in: int, channels: Sequence[int]) -> None:
         super().__init__()
         self.stem = _normed(channels_in, channels[0], 5, 2)
-        self.stages = nn.ModuleList(
-            ResidualBlock(before, after, 2) for before, after in pairwise(channels)
-        )
+        self.stages = nn.ModuleList(ResidualBlock(before, after, 2) for before, after in pairwise(channels))
 
     def forward(self, pictures: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """Features (b, channels, h / 2, w / 2) and on; sides of the pictures are multiples of 32."""
