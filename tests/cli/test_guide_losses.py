@@ -1,24 +1,18 @@
 """The blocks of the page on losses run as they stand there, one after another, and give what the page says."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "guide" / "losses.md"
+from .pages import GUIDE, ROOT, links, run_blocks
 
-
-def blocks(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+PAGE = GUIDE / "losses.md"
 
 
 def test_blocks_run() -> None:
     torch.manual_seed(0)
-    names: dict[str, object] = {}
-    for block in blocks(PAGE):
-        exec(compile(block, "losses.md", "exec"), names)
+    names = run_blocks(PAGE)
     numbers = ("loss", "appearance", "smooth", "per_pixel", "bodies", "nats", "likelihood", "free")
     values = {name: names[name] for name in numbers}
     assert all(isinstance(value, torch.Tensor) and value.isfinite().all() for value in values.values())
@@ -29,9 +23,7 @@ def test_blocks_run() -> None:
 
 
 def test_blocks_of_the_reference_run() -> None:
-    names: dict[str, object] = {}
-    for block in blocks(ROOT / "docs" / "losses.md"):
-        exec(compile(block, "losses.md", "exec"), names)
+    names = run_blocks(ROOT / "docs" / "losses.md")
     assert names["pred"].grad.tolist() == [[1, 0]]
 
 
@@ -43,7 +35,7 @@ def test_the_reference_names_every_loss() -> None:
     assert {name for name in losses.__all__ if f"`{name}`" not in page} <= {"PENALTIES", "near_edges"}
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", PAGE.read_text(encoding="utf-8")))))
+@pytest.mark.parametrize("link", links(PAGE))
 def test_links_lead_somewhere(link: str) -> None:
     assert (PAGE.parent / link).exists()
 

@@ -8,29 +8,22 @@ from pathlib import Path
 import pytest
 
 from .conftest import Cli
+from .pages import GUIDE, ROOT, blocks, pictures, run_blocks
 
-ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "guide" / "uncertainty.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+PAGE = GUIDE / "uncertainty.md"
 LARGEST_BYTES = 300_000
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, flags=re.DOTALL)
-
-
 def test_lines_of_python_run(capsys: pytest.CaptureFixture[str]) -> None:
-    code = "".join(blocks("python"))
-    assert len(blocks("python")) == 2
-    names: dict[str, object] = {}
-    exec(compile(code, PAGE.name, "exec"), names)
+    assert len(blocks(PAGE)) == 2
+    run_blocks(PAGE)
     trusted, doubted = (float(number) for number in re.findall(r"tensor\((.*?)\)", capsys.readouterr().out)[:2])
     assert trusted < doubted
 
 
 def test_commands_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (block,) = blocks("bash")
+    (block,) = blocks(PAGE, "bash")
     for line in block.splitlines():
         program, *words = shlex.split(line)
         assert program == "depthweave"
@@ -41,11 +34,13 @@ def test_commands_run(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_figures_are_there_and_small() -> None:
-    figures = re.findall(r"!\[.*?\]\((.*?)\)", TEXT)
+    figures = pictures(PAGE)
     assert len(figures) == 2
-    assert sum((PAGE.parent / figure).stat().st_size for figure in figures) < LARGEST_BYTES
+    assert sum(figure.stat().st_size for figure in figures) < LARGEST_BYTES
 
 
 def test_named_files_exist() -> None:
-    for name in re.findall(r"(?:benchmarks|src/depthweave/recipes)/[\w-]+\.(?:py|toml)", TEXT):
+    for name in re.findall(
+        r"(?:benchmarks|src/depthweave/recipes)/[\w-]+\.(?:py|toml)", PAGE.read_text(encoding="utf-8")
+    ):
         assert (ROOT / name).is_file(), name
