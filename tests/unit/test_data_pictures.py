@@ -13,9 +13,7 @@ import torch
 from depthweave import io
 from depthweave.data import PICTURE_BENCHMARKS, open_benchmark, open_clips, open_pictures
 from depthweave.errors import MissingLibrary, UnknownBenchmark, WrongFile, WrongInput
-from depthweave.evaluation.ordinal import score_order
 from depthweave.evaluation.protocols import protocols_for
-from depthweave.types import DepthMap, InverseDepthMap, Picture, read_picture
 
 HEIGHT, WIDTH = 12, 16
 
@@ -175,29 +173,3 @@ def test_an_empty_folder_names_the_layout(name: str, tmp_path: Path) -> None:
         open_pictures(name, tmp_path)
     with pytest.raises(UnknownBenchmark, match=f"did you mean {name}"):
         open_pictures(f"{name}x", tmp_path)
-
-
-# --- disagreement over a benchmark ------------------------------------------------------------------------------------
-
-
-def test_a_model_that_is_right_wrong_or_broken(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        picture(tmp_path / f"Imgs/{name}.png")
-        ramp(tmp_path / f"RDs/{name}.png")
-    columns = torch.arange(WIDTH, dtype=torch.float32).expand(HEIGHT, WIDTH).clone()
-    everywhere = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
-
-    def right(image: Picture) -> InverseDepthMap:
-        assert read_picture(image).shape == (3, HEIGHT, WIDTH)
-        return InverseDepthMap(columns, everywhere)
-
-    score = score_order(right, "redweb", tmp_path, pairs=50)
-    assert (score.whdr, score.pictures, score.failed) == (0, 2, {})
-    assert 80 < score.pairs <= 100  # without the equal ones
-    assert score_order(lambda _: DepthMap(columns, everywhere), "redweb", tmp_path, pairs=50).whdr == 1
-    assert score_order(right, "redweb", tmp_path, pairs=50, limit=1).pictures == 1
-    io.write_image(tmp_path / "RDs/b.png", np.zeros((HEIGHT, WIDTH, 3), np.uint8) + np.arange(3, dtype=np.uint8))
-    broken = score_order(right, "redweb", tmp_path, pairs=50)
-    assert list(broken.failed) == ["b"]
-    assert "coloured" in broken.failed["b"] or "colour" in broken.failed["b"]
-    assert broken.pictures == 1

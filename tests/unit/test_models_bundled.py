@@ -86,7 +86,7 @@ def test_the_card_is_that_of_the_network() -> None:
     assert family.network_class() is CompactStereo
     assert (family.task, CompactStereo.family) == (CARD.task, CARD.family)
     assert default_settings(CompactStereo.forward) == {"iterations": 2}
-    assert [card.name for card in list_models() if card.source == "bundled"] == ["depthweave-s"]
+    assert [card.name for card in list_models() if card.source == "bundled"] == ["depthweave-s", "depthweave-flow-s"]
 
 
 def test_a_family_of_ours_has_nothing_to_convert(tmp_path: Path, network: CompactStereo) -> None:

@@ -84,6 +84,28 @@ def test_a_network_sees_padded_pictures_and_a_search() -> None:
     assert found.confidence.max() == 0.5
 
 
+def test_a_network_can_be_held_near_the_searched_flow() -> None:
+    first, second = pictures(40, 50)
+    network = Shift()
+    free = FlowMatcher(NetworkFlow(network), check=False)(first, second).values
+    searched = network.seen[0][1][0, :2, 12:52, 7:57]  # type: ignore[index]
+    wanted = free - searched
+    length = wanted.norm(dim=0)
+    farthest = float(length.max())
+    for share in (0.25, 0.75):  # with the first, some changes are too large; with the second, some are in between
+        c = share * farthest
+        got = FlowMatcher(NetworkFlow(Shift(), change_px=c), check=False)(first, second).values - searched
+        near, far = length <= c, length >= 3 * c
+        assert near.any()
+        assert far.any() == (share < 0.3)
+        torch.testing.assert_close(got[:, near], wanted[:, near], atol=1e-5, rtol=1e-4)
+        assert got[:, far].abs().sum() < 1e-4
+    between = ~near
+    torch.testing.assert_close(got[:, between], wanted[:, between] * (1.5 - length[between] / (2 * c)))
+    with pytest.raises(WrongInput, match="change_px is 0; give a positive number"):
+        NetworkFlow(Shift(), change_px=0)
+
+
 def test_large_pictures_are_shrunk_and_their_motion_is_enlarged() -> None:
     network = Shift()
     first, second = pictures(80, 160)
@@ -162,5 +184,5 @@ def test_load_takes_options_and_refuses_others(tmp_path: Path) -> None:
 
 
 def test_cards_of_flow() -> None:
-    assert [card.name for card in list_models("flow")] == ["dis", "farneback"]
+    assert [card.name for card in list_models("flow")] == ["depthweave-flow-s", "dis", "farneback"]
     assert depthweave.load(task="flow").name == "dis"

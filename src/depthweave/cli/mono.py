@@ -13,18 +13,24 @@ from depthweave.cli.options import (
     Model,
     Output,
     Settings,
+    Sparse,
+    SparseUnit,
     parse_settings,
     require_output_folder,
 )
+from depthweave.cli.sparse import describe_fit
 from depthweave.models.registry import DEFAULT_MONO
 
 if TYPE_CHECKING:
+    from depthweave.cli.sparse import Measured
     from depthweave.pipelines.mono import MonoEstimator
 
 
 def command(
     pictures: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, or folders of them.")],
     calibration: Calibration = None,
+    sparse: Sparse = None,
+    sparse_unit: SparseUnit = None,
     model: Model = DEFAULT_MONO,
     output: Output = Path("out"),
     seed: Annotated[
@@ -40,33 +46,45 @@ def command(
 
     Writes a result folder: result.json, the map as .npz and .pfm, preview.png; depth.npz and cloud.ply where the
     camera is known (-c, or found by the model). Several pictures get one result folder each; finished ones are kept.
+    With --sparse the map is brought to metres and the fit stands in result.json; models that need sparse depth get it
+    as their input.
     """
     import json
     from functools import partial
 
     from depthweave import runtime
     from depthweave.cli.results import Batch
+    from depthweave.cli.sparse import measured_files
     from depthweave.pipelines.load import load
 
     options = {"device": device, "dtype": dtype, **parse_settings(settings)}
     if seed is not None:
         options["seed"] = seed
     estimator = load(model, task="mono", **options)
+    named = name_pictures(pictures)
+    measured = measured_files(sparse, sparse_unit, named)
+    if not measured:
+        require_no_prompt(estimator)
     require_output_folder(output)
     if len(pictures) == 1 and not pictures[0].is_dir():
-        facts = estimate_file(estimator, pictures[0], calibration, output)
+        facts = estimate_file(estimator, pictures[0], calibration, output, measured=next(iter(measured.values()), None))
         typer.echo(json.dumps(facts) if as_json else describe(output, facts))
         return
     batch = Batch()
-    named = name_pictures(pictures)
     for name, picture in runtime.progress(named.items(), label="estimating", total=len(named)):
         work = partial(estimate_file, estimator, picture, calibration, output / name, keep=not overwrite)
-        batch.attempt(name, work)
+        batch.attempt(name, partial(work, measured=measured.get(name)))
     batch.finish(output, "pictures", as_json=as_json)
 
 
 def estimate_file(
-    estimator: "MonoEstimator", picture: Path, calibration: Path | None, folder: Path, *, keep: bool = False
+    estimator: "MonoEstimator",
+    picture: Path,
+    calibration: Path | None,
+    folder: Path,
+    *,
+    measured: "Measured | None" = None,
+    keep: bool = False,
 ) -> dict[str, Any]:
     """One picture from a file to a result folder; returns what its manifest says.
 
@@ -75,16 +93,21 @@ def estimate_file(
         picture: file.
         calibration: file, or None.
         folder: for the result.
+        measured: depth of the picture, the prompt of a model that takes one, else what its answer is fused with.
         keep: whether a finished result of the same files, model and settings is left as it is.
     """
     import time
 
     from depthweave import io
     from depthweave.cli.results import describe_files, heard_warnings, unchanged
+    from depthweave.pipelines.mono import Prompted
+    from depthweave.pipelines.sparse_depth import fuse_sparse
     from depthweave.types import Camera, read_picture
 
     files = {"image": picture} if calibration is None else {"image": picture, "calibration": calibration}
     same = {**estimator.facts(), "inputs": describe_files(files)}
+    if measured is not None:
+        same["inputs"]["sparse"] = measured.facts()
     finished = unchanged(folder, same) if keep else None
     if finished is not None:
         return finished
@@ -92,16 +115,35 @@ def estimate_file(
     image = read_picture(picture)
     height, width = image.shape[-2:]
     camera = None if calibration is None else Camera.read(calibration, width=width, height=height)
+    sparse = None if measured is None else measured.read(picture, height, width)
+    prompt = sparse if isinstance(estimator.estimating, Prompted) else None
     read = time.perf_counter()
     with heard_warnings() as sentences:
-        result = estimator(image, camera=camera)
+        result = estimator(image, camera=camera, prompt=prompt)
+        timings_s = {"read": read - start, "estimate": time.perf_counter() - read}
+        if sparse is not None and prompt is None:
+            result = fuse_sparse(result, sparse)
+            timings_s["fuse"] = time.perf_counter() - read - timings_s["estimate"]
     facts = {
         **same,
         "warnings": sentences,
-        "timings_s": {"read": read - start, "estimate": time.perf_counter() - read},
+        "timings_s": timings_s,
     }
     result.save(folder, facts=facts)
     return io.read_manifest(folder)
+
+
+def require_no_prompt(estimator: "MonoEstimator") -> None:
+    """Pass if this model estimates depth from pictures alone.
+
+    Raises:
+        WrongInput: it needs sparse depth, too.
+    """
+    from depthweave.errors import WrongInput
+    from depthweave.pipelines.mono import Prompted
+
+    if isinstance(estimator.estimating, Prompted):
+        raise WrongInput(f"{estimator.name} needs measured depth beside every picture; give --sparse points.csv.")
 
 
 def name_pictures(pictures: list[Path]) -> dict[str, Path]:
@@ -140,8 +182,12 @@ def describe(folder: Path, facts: dict[str, Any]) -> str:
         f"{facts['timings_s']['estimate']:.2f} s",
         *(f"  {folder / name}" for name in facts["files"].values()),
     ]
+    lines += describe_fit(facts)
     if facts["scale"] != "metric":
-        lines.append("  for metres, take a metric model: -m depth-anything-v2-metric-indoor-small, -m zoedepth, ...")
+        lines.append(
+            "  for metres, take a metric model: -m depth-anything-v2-metric-indoor-small, -m zoedepth, ..., "
+            "or give --sparse points.csv"
+        )
     elif facts["camera"] is None:
         lines.append("  give -c K.txt for a point cloud")
     return "\n".join(lines)

@@ -19,6 +19,18 @@ Calibration = Annotated[
         help="Middlebury calib.txt, KITTI, K.txt, OpenCV YAML/XML or ROS: gives depth in metres and a cloud.",
     ),
 ]
+Sparse = Annotated[
+    Path | None,
+    typer.Option(
+        "--sparse",
+        help="Measured depth in m: points or zones as .csv or .npz, or a map as .pfm, .exr or 16-bit .png; of folders, "
+        "a folder with the same names. The result is metric depth.",
+    ),
+]
+SparseUnit = Annotated[
+    float | None,
+    typer.Option("--sparse-unit", help="Metres per step of depth PNGs that do not state them, e.g. 0.001."),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 or mps.")]
 MaxDisparity = Annotated[
     int | None,

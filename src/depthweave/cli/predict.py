@@ -15,7 +15,10 @@ def command(
     model: Annotated[str, typer.Argument(help="A name that `depthweave models` lists.")],
     benchmark: Annotated[
         str,
-        typer.Argument(help="Pairs: middlebury-v3, kitti-2015, folder, ... Clips: bonn, 7scenes, sintel-depth, ..."),
+        typer.Argument(
+            help="Pairs: middlebury-v3, kitti-2015, folder, ... Clips: bonn, 7scenes, sintel-depth, ... Pictures: diw, "
+            "redweb."
+        ),
     ],
     root: Annotated[Path, typer.Option("--root", help="Where the benchmark was unpacked.")],
     output: Output = Path("run"),
@@ -31,13 +34,14 @@ def command(
     """Run a model over a benchmark and keep every prediction. Started again, it goes on where it was stopped."""
     import json
 
-    from depthweave.data import CLIP_BENCHMARKS
+    from depthweave.data import CLIP_BENCHMARKS, PICTURE_BENCHMARKS
 
     how = {"device": device, **parse_settings(settings)}
-    if benchmark in CLIP_BENCHMARKS:
+    of_frames = _predict_clips if benchmark in CLIP_BENCHMARKS else _predict_pictures
+    if benchmark in CLIP_BENCHMARKS or benchmark in PICTURE_BENCHMARKS:
         if max_disparity is not None:
-            raise typer.BadParameter(f"{benchmark} is a benchmark of clips; leave --max-disparity away.")
-        found = _predict_clips(model, how, benchmark, root, output, parse_settings(reader), limit)
+            raise typer.BadParameter(f"{benchmark} is no benchmark of pairs; leave --max-disparity away.")
+        found = of_frames(model, how, benchmark, root, output, parse_settings(reader), limit)
     else:
         found = _predict_pairs(model, how, max_disparity, benchmark, root, output, parse_settings(reader), limit)
     for key, sentence in found.failed.items():
@@ -93,3 +97,20 @@ def _predict_clips(
         raise WrongInput(f"{model} matches pairs, but {benchmark} is a benchmark of clips; choose a model for clips.")
     require_output_folder(output)
     return predict_clips(loaded, benchmark, root, output, benchmark_options=options, limit=limit)
+
+
+def _predict_pictures(
+    model: str,
+    how: dict[str, Any],
+    benchmark: str,
+    root: Path,
+    output: Path,
+    options: dict[str, Any],
+    limit: int | None,
+) -> "Progress":
+    from depthweave.evaluation.pictures_predict import predict_pictures
+    from depthweave.pipelines.load import load
+
+    loaded = load(model, **{"task": "mono", **how})
+    require_output_folder(output)
+    return predict_pictures(loaded, benchmark, root, output, benchmark_options=options, limit=limit)

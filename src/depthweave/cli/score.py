@@ -8,7 +8,7 @@ import typer
 from depthweave.cli.options import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from depthweave.evaluation.clips_score import Motion
     from depthweave.evaluation.predict import Run
@@ -40,11 +40,12 @@ def command(
 
     Every run folder gets scores.json, scores.md, items.csv and sheet.png (image, truth, prediction, error); with
     confidence also uncertainty.json, uncertainty.png (sparsification, reliability) and outliers.png. Runs on clips get
-    frames.csv and plots (error over time, its spectrum and bands); several also plots of the comparison.
+    frames.csv and plots (error over time, its spectrum and bands); several also plots of the comparison. Runs on
+    pictures with ordered points get scores.json, scores.md and items.csv.
     """
     import json
 
-    from depthweave.data import CLIP_BENCHMARKS
+    from depthweave.data import CLIP_BENCHMARKS, PICTURE_BENCHMARKS
     from depthweave.errors import WrongInput
     from depthweave.evaluation import report
     from depthweave.evaluation.predict import Run
@@ -52,10 +53,16 @@ def command(
     from depthweave.evaluation.uncertainty import Trust
 
     opened = [Run.read(folder) for folder in runs]
-    of_clips = [run.benchmark in CLIP_BENCHMARKS for run in opened]
-    if any(of_clips):
-        if not all(of_clips):
-            raise WrongInput("runs on clips and runs on pairs have no common numbers; score them apart.")
+    kinds = {"clips": CLIP_BENCHMARKS, "pictures": PICTURE_BENCHMARKS}
+    of = {next((kind for kind, names in kinds.items() if run.benchmark in names), "pairs") for run in opened}
+    if len(of) > 1:
+        raise WrongInput(f"runs on {' and runs on '.join(sorted(of))} have no common numbers; score them apart.")
+    if "pictures" in of:
+        if protocol is not None:
+            raise WrongInput("runs on ordered points have one number, whdr; leave --protocol away.")
+        _score_pictures(opened, root, items, layout, as_json)
+        return
+    if "clips" in of:
         _score_clips(opened, root, protocol, items, layout, edges, motion, as_json)
         return
     found, trusts = [], []
@@ -67,10 +74,7 @@ def command(
         trust.write(folder)
         found.append(scores)
         trusts.append(trust)
-        for key, sentence in list(scores.failed.items())[:MOST_FAILURES_SHOWN]:
-            typer.echo(f"failed {key}: {sentence}", err=True)
-        if (more := len(scores.failed) - MOST_FAILURES_SHOWN) > 0:
-            typer.echo(f"failed: {more} more, see {folder / 'scores.json'}", err=True)
+        _say_failures(scores.failed, folder)
         for name, reason in scores.left_out.items():
             typer.echo(f"left out {name}: {reason}", err=True)
     if as_json:
@@ -137,6 +141,35 @@ def _score_clips(
             _print("comparison", clips_report.comparison_table(found), layout)
     if any(scores.failed for scores in found):
         raise typer.Exit(1)
+
+
+def _score_pictures(runs: "list[Run]", root: Path | None, items: bool, layout: str, as_json: bool) -> None:
+    import json
+
+    from depthweave.evaluation import ordinal
+
+    found = []
+    for run in runs:
+        scores = ordinal.score_order(run, root=root)
+        ordinal.write_order_report(run, scores)
+        found.append(scores)
+        _say_failures(scores.failed, run.folder)
+    if as_json:
+        typer.echo(json.dumps([ordinal.to_json(scores) for scores in found]))
+    else:
+        for scores in found if items else ():
+            _print(f"{scores.name}: {scores.benchmark}", ordinal.picture_table(scores), layout)
+        _print("ordered points", ordinal.order_table(found), layout)
+    if any(scores.failed for scores in found):
+        raise typer.Exit(1)
+
+
+def _say_failures(failed: "Mapping[str, str]", folder: Path) -> None:
+    """The first failures of a run; all of them stand in its scores.json."""
+    for key, sentence in list(failed.items())[:MOST_FAILURES_SHOWN]:
+        typer.echo(f"failed {key}: {sentence}", err=True)
+    if (more := len(failed) - MOST_FAILURES_SHOWN) > 0:
+        typer.echo(f"failed: {more} more, see {folder / 'scores.json'}", err=True)
 
 
 def _print(title: str, table: tuple[list[str], list[list[str]]], layout: str) -> None:

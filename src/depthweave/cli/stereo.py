@@ -14,13 +14,17 @@ from depthweave.cli.options import (
     Model,
     Output,
     Settings,
+    Sparse,
+    SparseUnit,
     parse_settings,
     parse_size,
     require_output_folder,
 )
+from depthweave.cli.sparse import describe_fit
 from depthweave.models.registry import DEFAULT_STEREO
 
 if TYPE_CHECKING:
+    from depthweave.cli.sparse import Measured
     from depthweave.pipelines.stereo import StereoMatcher
 
 
@@ -31,6 +35,8 @@ def command(
     right_calibration: Annotated[
         Path | None, typer.Option("--right-calibration", help="Second file of a ROS pair.")
     ] = None,
+    sparse: Sparse = None,
+    sparse_unit: SparseUnit = None,
     model: Model = DEFAULT_STEREO,
     output: Output = Path("out"),
     max_disparity: MaxDisparity = None,
@@ -61,13 +67,15 @@ def command(
     """Disparity (and with a calibration depth in metres and a point cloud) of a rectified pair.
 
     Writes a result folder: result.json, disparity.npz and .pfm, preview.png; with -c also depth.npz and cloud.ply.
-    Two folders are matched by file name, with one result folder per pair; finished pairs are kept.
+    Two folders are matched by file name, with one result folder per pair; finished pairs are kept. With --sparse (of
+    the picture that is answered for) the disparity is brought to metres, calibrated or not, and the folder holds depth.
     """
     import json
     from functools import partial
 
     from depthweave import runtime
     from depthweave.cli.results import Batch
+    from depthweave.cli.sparse import measured_files
     from depthweave.pipelines.load import load
 
     asked = {
@@ -84,22 +92,27 @@ def command(
         matcher.require_previous()
         if not left.is_dir():
             raise typer.BadParameter("--warm-start needs two folders of consecutive frames.")
+        if sparse is not None:
+            raise typer.BadParameter("--warm-start goes on from disparity, but --sparse writes depth; leave one away.")
+    pairs = pair_up(left, right) if left.is_dir() else [(left.stem, left, right)]
+    measured = measured_files(sparse, sparse_unit, {name: first for name, first, _ in pairs})
     require_output_folder(output)
     match = partial(match_files, matcher, grey=grey, of_right=of_right)
     if not left.is_dir():
-        facts = match(left, right, _calibration(calibration, right_calibration, left), output)
+        found = _calibration(calibration, right_calibration, left)
+        facts = match(left, right, found, output, measured=measured.get(left.stem))
         typer.echo(json.dumps(facts) if as_json else describe(output, facts))
         return
 
-    def match_frame(first: Path, second: Path, folder: Path, before: Path | None) -> dict[str, Any]:
+    def match_frame(name: str, first: Path, second: Path, before: Path | None) -> dict[str, Any]:
         found = _calibration(calibration, right_calibration, first)
-        return match(first, second, found, folder, previous=before, keep=not overwrite)
+        place, depth = output / name, measured.get(name)
+        return match(first, second, found, place, previous=before, measured=depth, keep=not overwrite)
 
     batch = Batch()
-    pairs = pair_up(left, right)
     before: Path | None = None
     for name, first, second in runtime.progress(pairs, label="matching", total=len(pairs)):
-        batch.attempt(name, partial(match_frame, first, second, output / name, before))
+        batch.attempt(name, partial(match_frame, name, first, second, before))
         before = output / name if warm_start and name in batch.done else None
     batch.finish(output, "pairs", as_json=as_json)
 
@@ -114,6 +127,7 @@ def match_files(
     grey: bool,
     of_right: bool,
     previous: Path | None = None,
+    measured: "Measured | None" = None,
     keep: bool = False,
 ) -> dict[str, Any]:
     """One pair from files to a result folder; returns what its manifest says.
@@ -124,6 +138,7 @@ def match_files(
         folder: for the result.
         grey, of_right: see the options of the command.
         previous: result folder of the frame before, from which a network starts.
+        measured: depth of the picture that is answered for, with which the result is fused.
         keep: whether a finished result of the same files, model and settings is left as it is.
     """
     import time
@@ -131,11 +146,12 @@ def match_files(
     from depthweave import io
     from depthweave.cli.results import heard_warnings, unchanged
     from depthweave.errors import NeedsCalibration
+    from depthweave.pipelines.sparse_depth import fuse_sparse
     from depthweave.types import DisparityMap, StereoPair
 
     same = {
         **matcher.facts(),
-        "inputs": _inputs(left, right, calibration, previous),
+        "inputs": _inputs(left, right, calibration, previous, measured),
         "settings": {"grey": grey, "of_right": of_right},
     }
     finished = unchanged(folder, same) if keep else None
@@ -143,19 +159,24 @@ def match_files(
         return finished
     start = time.perf_counter()
     pair = StereoPair.read(left, right, calibration=calibration, grey=grey)
-    if pair.camera is not None and pair.camera.baseline_m is None:
+    if pair.camera is not None and pair.camera.baseline_m is None and measured is None:
         raise NeedsCalibration(
             f"{calibration} states no baseline, so it gives no metres: write the nine numbers of K and then the "
             "baseline in metres into a K.txt, or leave -c away for disparity alone."
         )
+    sparse = None if measured is None else measured.read(right if of_right else left, pair.height, pair.width)
     read = time.perf_counter()
     with heard_warnings() as sentences:
-        result = matcher(pair, right=of_right, previous=None if previous is None else DisparityMap.read(previous))
+        found = matcher(pair, right=of_right, previous=None if previous is None else DisparityMap.read(previous))
+        timings_s = {"read": read - start, "match": time.perf_counter() - read}
+        result = found if sparse is None else fuse_sparse(found, sparse)
+        if sparse is not None:
+            timings_s["fuse"] = time.perf_counter() - read - timings_s["match"]
     facts = {
         **same,
         "view": "right" if of_right else "left",
         "warnings": sentences,
-        "timings_s": {"read": read - start, "match": time.perf_counter() - read},
+        "timings_s": timings_s,
     }
     result.save(folder, facts=facts)
     return io.read_manifest(folder)
@@ -190,8 +211,10 @@ def describe(folder: Path, facts: dict[str, Any]) -> str:
         f"{facts['model']} on {facts['device']}, {facts['timings_s']['match']:.2f} s",
         *(f"  {folder / name}" for name in facts["files"].values()),
     ]
+    lines += describe_fit(facts)
     if facts["camera"] is None:
-        lines.append("  give -c calib.txt for depth in metres and a point cloud")
+        metres = "" if facts["type"] == "depth" else "depth in metres and "
+        lines.append(f"  give -c calib.txt for {metres}a point cloud")
     return "\n".join(lines)
 
 
@@ -209,7 +232,9 @@ def _calibration(calibration: Path | None, right: Path | None, picture: Path) ->
     return found[0]
 
 
-def _inputs(left: Path, right: Path, calibration: Any, previous: Path | None) -> dict[str, Any]:
+def _inputs(
+    left: Path, right: Path, calibration: Any, previous: Path | None, measured: "Measured | None"
+) -> dict[str, Any]:
     import hashlib
 
     from depthweave.cli.results import describe_files
@@ -223,4 +248,6 @@ def _inputs(left: Path, right: Path, calibration: Any, previous: Path | None) ->
         # Maps of one size have files of one size, so that only their content tells two of them apart.
         data = previous / "disparity.npz"
         described["previous"] = {"path": str(data.resolve()), "sha256": hashlib.sha256(data.read_bytes()).hexdigest()}
+    if measured is not None:
+        described["sparse"] = measured.facts()
     return described

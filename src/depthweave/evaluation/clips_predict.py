@@ -1,19 +1,17 @@
 """First pass on clips: the depth of every frame of one configuration on one benchmark, on disk."""
 
-import json
 import shutil
-import time
-import warnings
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 
-from depthweave import io, runtime
+from depthweave import io
 from depthweave.data import ClipItem, open_clips
-from depthweave.errors import NotWritable, WrongFile, WrongInput, sentence_of
-from depthweave.evaluation.predict import Progress, Run, open_run
+from depthweave.errors import WrongFile, WrongInput
+from depthweave.evaluation.predict import Progress, Run, open_run, predict_each, timed, write_facts
 from depthweave.io.manifest import MANIFEST_NAME
 from depthweave.pipelines.mono import MonoEstimator
 from depthweave.types import Clip, DepthMap, DepthVideo, InverseDepthMap, Reconstruction, Scale
@@ -75,21 +73,12 @@ def predict_clips(
     options = benchmark_options or {}
     items = open_clips(benchmark, root, **options)
     run = open_run(model.facts(), benchmark, options, Path(root), Path(output), items, _input_bytes)
-    failed: dict[str, str] = {}
-    done = reused = 0
-    label = f"{run.model.get('model', type(model).__name__)} on {benchmark}"
-    for item in runtime.progress(items[:limit], label=label, show=show_progress):
-        if run.facts_path(item.key).is_file() and len(ClipMaps(run, item.key)) == len(item):
-            reused += 1
-            continue
-        try:
-            _predict_item(model, item, run)
-            done += 1
-        except NotWritable:
-            raise
-        except Exception as error:  # whatever it is, one clip must not cost the others; it is reported
-            failed[item.key] = sentence_of(error)
-    return Progress(run, done, reused, failed)
+
+    def is_finished(item: ClipItem) -> bool:
+        return run.facts_path(item.key).is_file() and len(ClipMaps(run, item.key)) == len(item)
+
+    work = partial(_predict_item, model, run)
+    return predict_each(run, items[:limit], work, is_finished, show=show_progress)
 
 
 class ClipMaps:
@@ -133,14 +122,10 @@ def clip_folder(run: Run, key: str) -> Path:
     return run.folder / "items" / key
 
 
-def _predict_item(model: Any, item: ClipItem, run: Run) -> None:
+def _predict_item(model: Any, run: Run, item: ClipItem) -> None:
     folder = clip_folder(run, item.key)
-    device = getattr(model, "device", torch.device("cpu"))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        clip = item.clip
-        runtime.synchronize(device)
-        start = time.perf_counter()
+    clip = item.clip
+    with timed(getattr(model, "device", torch.device("cpu"))) as facts:
         if isinstance(model, MonoEstimator):
             for index, picture in enumerate(clip):
                 model(picture, camera=clip.camera).save(folder / frame_file(index))
@@ -148,19 +133,10 @@ def _predict_item(model: Any, item: ClipItem, run: Run) -> None:
             model.write(clip, folder)
         else:
             _save(model(clip), folder)
-        runtime.synchronize(device)
-        seconds = time.perf_counter() - start
     written = len(ClipMaps(run, item.key))
     if written != len(item):
         raise WrongInput(f"{item.key} has {len(item)} frames, but the model gave {written} maps.")
-    facts = {
-        "seconds": seconds,
-        "frames": written,
-        "input_bytes": _input_bytes(item),
-        "warnings": [str(w.message) for w in caught],
-    }
-    with io.atomic_path(run.facts_path(item.key)) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_facts(run, item.key, {**facts, "frames": written, "input_bytes": _input_bytes(item)})
 
 
 def _save(found: Any, folder: Path) -> None:

@@ -5,20 +5,24 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 import depthweave
 from depthweave import io, runtime
-from depthweave.data import ClipItem, StereoItem, open_benchmark, open_clips
+from depthweave.data import ClipItem, OrdinalItem, StereoItem, open_benchmark, open_clips, open_pictures
 from depthweave.errors import DifferentConfiguration, NotWritable, WrongFile, sentence_of
 from depthweave.pipelines.stereo import StereoMatcher
+from depthweave.types import DepthMap, DisparityMap, InverseDepthMap
 
 _RUN_FILE = "run.json"
-Item = TypeVar("Item", StereoItem, ClipItem)
+Item = TypeVar("Item", StereoItem, ClipItem, OrdinalItem)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,11 @@ class Run:
         """The benchmark's clips, at the recorded root or another one, for a run on a benchmark of clips."""
         place = self.root if root is None else Path(root).resolve()
         return open_clips(self.benchmark, place, **self.benchmark_options)
+
+    def pictures(self, root: str | Path | None = None) -> list[OrdinalItem]:
+        """The benchmark's pictures, at the recorded root or another one, for a run on ordered points."""
+        place = self.root if root is None else Path(root).resolve()
+        return open_pictures(self.benchmark, place, **self.benchmark_options)
 
     def map_path(self, key: str) -> Path:
         """Where the prediction of an item is."""
@@ -153,15 +162,45 @@ def predict(
     options = benchmark_options or {}
     items = open_benchmark(benchmark, root, **options)
     run = open_run(matcher.facts(), benchmark, options, Path(root), Path(output), items, _input_bytes)
-    wanted = items[:limit]
+
+    def predict_item(item: StereoItem) -> None:
+        pair = item.read_pair()
+        with timed(matcher.device) as facts:
+            result = matcher(pair)
+        save_map(run, item.key, result, {**facts, "input_bytes": _input_bytes(item)})
+
+    return predict_each(run, items[:limit], predict_item, lambda item: run.is_finished(item.key), show=show_progress)
+
+
+def predict_each(
+    run: Run,
+    items: Sequence[Item],
+    predict_item: Callable[[Item], None],
+    is_finished: Callable[[Item], bool],
+    *,
+    show: bool | None = None,
+) -> Progress:
+    """Predict the items that are not finished; one that fails is reported and the rest goes on.
+
+    Args:
+        run: to write to.
+        items: wanted ones.
+        predict_item: keeps the prediction of an item, and its facts last.
+        is_finished: whether an earlier call has kept it.
+        show: a bar on stderr; by default only in a terminal.
+
+    Raises:
+        NotWritable: the run folder cannot be written.
+    """
     failed: dict[str, str] = {}
     done = reused = 0
-    for item in runtime.progress(wanted, label=f"{run.model['model']} on {benchmark}", show=show_progress):
-        if run.is_finished(item.key):
+    label = f"{run.model.get('model', 'model')} on {run.benchmark}"
+    for item in runtime.progress(items, label=label, show=show):
+        if is_finished(item):
             reused += 1
             continue
         try:
-            _predict_item(matcher, item, run)
+            predict_item(item)
             done += 1
         except NotWritable:
             raise
@@ -170,25 +209,30 @@ def predict(
     return Progress(run, done, reused, failed)
 
 
-def _predict_item(matcher: StereoMatcher, item: StereoItem, run: Run) -> None:
-    pair = item.read_pair()
+@contextmanager
+def timed(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Facts of what is done inside: ``seconds`` on the device, and the ``warnings`` heard."""
+    facts: dict[str, Any] = {}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        runtime.synchronize(matcher.device)
+        runtime.synchronize(device)
         start = time.perf_counter()
-        result = matcher(pair)
-        runtime.synchronize(matcher.device)
-        seconds = time.perf_counter() - start
-    result.save(run.map_path(item.key))
-    facts = {
-        "seconds": seconds,
-        "valid_share": float(result.valid.float().mean()),
-        "height": result.height,
-        "width": result.width,
-        "input_bytes": _input_bytes(item),
-        "warnings": [str(w.message) for w in caught],
-    }
-    _write_json(run.facts_path(item.key), facts)
+        yield facts
+        runtime.synchronize(device)
+        facts["seconds"] = time.perf_counter() - start
+    facts["warnings"] = [str(w.message) for w in caught]
+
+
+def save_map(run: Run, key: str, found: DisparityMap | DepthMap | InverseDepthMap, facts: dict[str, Any]) -> None:
+    """Keep the map of an item, and then its facts with its size."""
+    found.save(run.map_path(key))
+    size = {"valid_share": float(found.valid.float().mean()), "height": found.height, "width": found.width}
+    write_facts(run, key, {**facts, **size})
+
+
+def write_facts(run: Run, key: str, facts: dict[str, Any]) -> None:
+    """Keep the facts of an item, which make it finished."""
+    _write_json(run.facts_path(key), facts)
 
 
 def open_run(

@@ -97,7 +97,9 @@ def read_depth_png(path: AnyPath, unit_m: float | None = None) -> tuple[FloatMap
     if unit_m is None:
         stated = load_picture(file)[0].info.get(UNIT_KEY)
         if stated is None:
-            raise WrongFile(f"{file} does not say its unit; give unit_m, for example 0.001 for millimetres")
+            raise WrongFile(
+                f"{file} does not say its unit; give unit_m (--sparse-unit), for example 0.001 for millimetres"
+            )
         try:
             unit_m = _positive(float(stated), UNIT_KEY)
         except ValueError as error:

@@ -95,7 +95,10 @@ def _csv_text(content: SparseFile) -> str:
 
 
 def _read_csv(file: Path) -> SparseFile:
-    text = file.read_text(encoding="utf-8").splitlines()
+    try:
+        text = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise WrongFile(f"{file} is not text; a table of sparse depth begins with x_px,y_px,depth_m.") from error
     comments = " ".join(line.lstrip("# ") for line in text if line.startswith("#")).split()
     stated = dict(word.split("=", 1) for word in comments if "=" in word)
     rows = csv.DictReader((line for line in text if line.strip() and not line.startswith("#")), skipinitialspace=True)

@@ -110,18 +110,22 @@ class NetworkFlow:
         device: where it runs.
         dtype: auto, float32, float16 or bfloat16; half precision runs under autocast.
         search: give the network the flow of dense inverse search, and how well its way back agrees.
+        change_px: with search, what the network changes in the searched flow is taken as it is up to so much, less and
+            less beyond, and not at all from three times as much on, where it is lost (motions larger than those it has
+            learnt from) more often than right; None takes everything.
         max_pixels: pictures with more are shrunk before matching, since the memory grows with the square of the
             number; None shrinks nothing.
         options: keywords of the network, e.g. iterations.
 
     Raises:
-        WrongInput: not a flow network, an option that it does not have, or fewer than 1024 pixels.
+        WrongInput: not a flow network, an option that it does not have, fewer than 1024 pixels, or a change of none.
     """
 
     network: nn.Module
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     dtype: str = "auto"
     search: bool = True
+    change_px: float | int | None = None
     max_pixels: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -139,13 +143,16 @@ class NetworkFlow:
                 raise WrongInput(f"{name} has no option {option} = {value!r}; it takes {takes}.")
         if self.max_pixels is not None and self.max_pixels < 1024:
             raise WrongInput(f"max_pixels is {self.max_pixels}; give at least 1024.")
+        if self.change_px is not None and not self.change_px > 0:
+            raise WrongInput(f"change_px is {self.change_px}; give a positive number, or search=False.")
         object.__setattr__(self, "options", {**known, **self.options})
         self.network.eval().to(self.device)
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """For manifests."""
-        return {**self.options, "search": self.search, "max_pixels": self.max_pixels}
+        own = {"search": self.search, "change_px": self.change_px, "max_pixels": self.max_pixels}
+        return {**self.options, **own}
 
     @property
     def number_type(self) -> torch.dtype:
@@ -187,6 +194,11 @@ class NetworkFlow:
             dtype=self.number_type,
         )
         answer = images.unpad(found[0].to("cpu", torch.float32), padding).clone()
+        if given is not None and self.change_px is not None:
+            searched = images.unpad(given[0, :2].to("cpu", torch.float32), padding)
+            change = answer[:2] - searched
+            taken = 1.5 - torch.linalg.vector_norm(change, dim=0) / (2 * self.change_px)
+            answer[:2] = searched + change * taken.clamp(0, 1)
         if (small_height, small_width) == (height, width):
             return answer[:2], answer[2].clamp(0, 1)
         answer = images.resize_image(answer, height, width)

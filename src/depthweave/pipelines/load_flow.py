@@ -18,6 +18,8 @@ from depthweave.pipelines.network_stereo import default_settings
 
 _CLASSICAL: Mapping[str, type[Any]] = {"dis": DenseInverseSearch, "farneback": PolynomialExpansion}
 
+_OF_NETWORKS = ("search", "change_px", "max_pixels")
+
 
 def build(card: ModelCard, folder: Path | None = None, *, device: str, dtype: str, **options: Any) -> FlowMatcher:
     """The matcher of a card.
@@ -28,7 +30,8 @@ def build(card: ModelCard, folder: Path | None = None, *, device: str, dtype: st
         device: where networks run; ``dis`` and ``farneback`` always run on the CPU.
         dtype: what networks compute in.
         options: ``check``, settings of the method (``preset`` of ``dis``; ``levels``, ``window`` and ``iterations`` of
-            ``farneback``; ``iterations``, ``search`` and ``max_pixels`` of networks), above those of the card.
+            ``farneback``; ``iterations``, ``search``, ``change_px`` and ``max_pixels`` of networks), above those of
+            the card.
 
     Raises:
         WrongInput: an option that the model does not have, or a number type for a classical method.
@@ -44,10 +47,10 @@ def build(card: ModelCard, folder: Path | None = None, *, device: str, dtype: st
     folder = find_weights(card) if folder is None else folder
     network_class: Any = find_family(describe(folder).family).network_class()
     settings = {**card.settings, **options}
-    _require_known(card, options, [*default_settings(network_class.rated), "search", "max_pixels"])
-    search, max_pixels = settings.pop("search", True), settings.pop("max_pixels", None)
+    _require_known(card, options, [*default_settings(network_class.rated), *_OF_NETWORKS])
+    own = {name: settings.pop(name) for name in _OF_NETWORKS if name in settings}
     network = network_class.from_pretrained(folder)
-    method = NetworkFlow(network, runtime.choose_device(device), dtype, search, max_pixels, settings)
+    method = NetworkFlow(network, runtime.choose_device(device), dtype, options=settings, **own)
     return FlowMatcher(method, check=check, card=card)
 
 
