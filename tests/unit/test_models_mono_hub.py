@@ -17,12 +17,11 @@ from torch import Tensor
 from depthweave import images
 from depthweave.errors import MissingLibrary, MissingWeights, UnknownModel, WrongFile, WrongInput
 from depthweave.models.conversion import write_hub
+from depthweave.models.layers.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from depthweave.models.mono import hub
 from depthweave.models.mono.depth_anything import DepthAnything, DepthAnythingConfig
 from depthweave.models.mono.estimate import covering_size, nearest_size
 from depthweave.models.mono.estimators import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     DepthAnythingEstimator,
     DepthAnythingSettings,
     PredictedDepth,

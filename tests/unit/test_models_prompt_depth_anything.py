@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_mono import write_prompt_depth_anything
 from torch import Tensor
 
 from depthweave import images
@@ -20,46 +21,7 @@ HEIGHT, WIDTH = 40, 60
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import Dinov2Config, PromptDepthAnythingConfig, PromptDepthAnythingForDepthEstimation
-    from transformers.models.prompt_depth_anything.image_processing_pil_prompt_depth_anything import (
-        PromptDepthAnythingImageProcessorPil,
-    )
-
-    backbone = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        mlp_ratio=2,
-        image_size=70,
-        patch_size=14,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
-    config = PromptDepthAnythingConfig(
-        backbone_config=backbone,
-        reassemble_hidden_size=16,
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=8,
-        depth_estimation_type="metric",
-    )
-    torch.manual_seed(0)
-    network = PromptDepthAnythingForDepthEstimation(config)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    place = tmp_path_factory.mktemp("prompted")
-    network.save_pretrained(place)
-    PromptDepthAnythingImageProcessorPil(
-        size={"height": 84, "width": 84},
-        keep_aspect_ratio=True,
-        ensure_multiple_of=14,
-        image_mean=[0.485, 0.456, 0.406],
-        image_std=[0.229, 0.224, 0.225],
-    ).save_pretrained(place)
-    return place
+    return write_prompt_depth_anything(tmp_path_factory.mktemp("prompted"))
 
 
 @pytest.fixture(scope="module")

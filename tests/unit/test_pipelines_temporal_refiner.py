@@ -180,11 +180,11 @@ def test_it_streams_and_goes_on_from_its_numbers(tmp_path: Path) -> None:
         assert torch.equal(one.values, other.values)
     with pytest.raises(WrongFile, match=r"steps\.npz belongs to another clip"):
         refine(pictures(5), maps[:5], tmp_path)
-    (tmp_path / "links" / "000003.npz").unlink()
-    with pytest.raises(WrongFile, match=r"000003\.npz cannot be read; delete"):
+    (tmp_path / "links" / "000003.npz").write_bytes(b"no")
+    with pytest.raises(WrongFile, match=r"000003\.npz is not an NPZ file or is cut short; delete .* made again"):
         refine(pictures(14), maps, tmp_path)
     (tmp_path / "steps.npz").write_bytes(b"no")
-    with pytest.raises(WrongFile, match=r"steps\.npz cannot be read"):
+    with pytest.raises(WrongFile, match=r"steps\.npz is not an NPZ file .*; delete it"):
         refine(pictures(14), maps, tmp_path)
 
 

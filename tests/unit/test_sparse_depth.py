@@ -131,6 +131,9 @@ def test_a_table_of_points_by_hand(tmp_path: Path) -> None:
     with pytest.raises(WrongFile, match="something else than numbers"):
         SparseDepth.read(path)
     (tmp_path / "points.npz").write_bytes(b"no archive")
+    with pytest.raises(WrongFile, match="not an NPZ file or is cut short; write it with SparseDepth"):
+        SparseDepth.read(tmp_path / "points.npz")
+    np.savez(tmp_path / "points.npz", depth_m=np.ones(3))
     with pytest.raises(WrongFile, match="does not hold sparse depth"):
         SparseDepth.read(tmp_path / "points.npz")
     with pytest.raises(WrongFile, match=r"\.csv or \.npz"):

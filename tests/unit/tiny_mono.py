@@ -9,21 +9,10 @@ from tiny_diffusion import tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_va
 
 
 def write_depth_anything(folder: Path, *, metric: bool = False) -> Path:
-    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessorPil
+    from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, DPTImageProcessorPil
 
-    backbone = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        mlp_ratio=2,
-        image_size=70,
-        patch_size=14,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-        apply_layernorm=True,
-    )
     config = DepthAnythingConfig(
-        backbone_config=backbone,
+        backbone_config=_backbone(),
         reassemble_hidden_size=16,
         neck_hidden_sizes=[8, 8, 8, 8],
         fusion_hidden_size=8,
@@ -39,6 +28,30 @@ def write_depth_anything(folder: Path, *, metric: bool = False) -> Path:
         image_std=[0.229, 0.224, 0.225],
     )
     return _save(DepthAnythingForDepthEstimation, config, folder, processor)
+
+
+def write_prompt_depth_anything(folder: Path) -> Path:
+    from transformers import PromptDepthAnythingConfig, PromptDepthAnythingForDepthEstimation
+    from transformers.models.prompt_depth_anything.image_processing_pil_prompt_depth_anything import (
+        PromptDepthAnythingImageProcessorPil,
+    )
+
+    config = PromptDepthAnythingConfig(
+        backbone_config=_backbone(),
+        reassemble_hidden_size=16,
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        head_hidden_size=8,
+        depth_estimation_type="metric",
+    )
+    processor = PromptDepthAnythingImageProcessorPil(
+        size={"height": 84, "width": 84},
+        keep_aspect_ratio=True,
+        ensure_multiple_of=14,
+        image_mean=[0.485, 0.456, 0.406],
+        image_std=[0.229, 0.224, 0.225],
+    )
+    return _save(PromptDepthAnythingForDepthEstimation, config, folder, processor)
 
 
 def write_midas(folder: Path, *, keep_aspect: bool = False) -> Path:
@@ -145,6 +158,22 @@ def write_marigold(folder: Path, *, prediction_type: str = "depth") -> Path:
     )
     pipeline.save_pretrained(folder)
     return folder
+
+
+def _backbone() -> Any:
+    from transformers import Dinov2Config
+
+    return Dinov2Config(
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        mlp_ratio=2,
+        image_size=70,
+        patch_size=14,
+        out_indices=[1, 2, 3, 4],
+        reshape_hidden_states=False,
+        apply_layernorm=True,
+    )
 
 
 def _save(kind: Any, config: Any, folder: Path, processor: Any) -> Path:

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 
 from depthweave import __version__, io
 from depthweave.errors import ExportFailed, MissingLibrary, WrongInput
-from depthweave.models.layers.dinov2 import IMAGENET_MEAN, IMAGENET_STD, VisionTransformer
+from depthweave.models.layers.dinov2 import VisionTransformer
+from depthweave.models.layers.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from depthweave.models.mono.depth_anything.network import DepthAnything
 from depthweave.models.mono.estimate import normalized
 from depthweave.models.registry import ModelCard

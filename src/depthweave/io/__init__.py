@@ -10,7 +10,7 @@ from depthweave.io.flow_png import read_flow_png, write_flow_png
 from depthweave.io.image import IMAGE_SUFFIXES, is_image, read_image, write_image
 from depthweave.io.manifest import claim_folder, discard_result, read_manifest, write_manifest
 from depthweave.io.nerfstudio import write_transforms
-from depthweave.io.npz import MapFile, MapKind, read_npz, write_npz
+from depthweave.io.npz import MapFile, MapKind, read_arrays, read_npz, write_npz
 from depthweave.io.pfm import read_pfm, write_pfm
 from depthweave.io.png16 import (
     read_depth_png,
@@ -39,6 +39,7 @@ __all__ = [
     "is_image",
     "natural_key",
     "open_frames",
+    "read_arrays",
     "read_calibration",
     "read_colmap",
     "read_depth_png",

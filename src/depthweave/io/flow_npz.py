@@ -1,16 +1,16 @@
 """NPZ of a flow field: everything known about it, under fixed keys."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from depthweave.errors import WrongFile, WrongInput
-from depthweave.io.files import AnyPath, atomic_path, require_file
+from depthweave.io.files import AnyPath, atomic_path
 from depthweave.io.maps import FloatMap, Mask
+from depthweave.io.npz import read_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +42,7 @@ def read_flow_npz(path: AnyPath) -> FlowFile:
     Raises:
         WrongFile: missing, damaged, not NPZ, without `flow`, or with shapes that do not agree.
     """
-    file = require_file(path)
-    if not zipfile.is_zipfile(file):
-        raise WrongFile(f"{file} is not an NPZ file or is cut short; write it again with numpy.savez")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            entries = {key: archive[key] for key in archive.files if key in _KEYS}
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise WrongFile(
-            f"{file} is damaged or holds more than plain arrays; write it again with numpy.savez"
-        ) from error
+    file, entries = Path(path), read_arrays(path, _KEYS)
     if "flow" not in entries:
         raise WrongFile(f"{file} holds no flow; give a file that has the key 'flow'")
     flow = entries["flow"]

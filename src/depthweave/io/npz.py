@@ -2,7 +2,9 @@
 
 import zipfile
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -41,6 +43,29 @@ class MapFile:
     scale: str | None = None
 
 
+def read_arrays(
+    path: AnyPath, keys: Collection[str] | None = None, *, remedy: str = "write it again with numpy.savez"
+) -> dict[str, NDArray[Any]]:
+    """Arrays of an NPZ file by their keys; Python objects in it are never loaded.
+
+    Args:
+        path: the file.
+        keys: those that are read, where they stand there; None = all.
+        remedy: what to do about a damaged file, the end of the error's sentence.
+
+    Raises:
+        WrongFile: missing, damaged, or not NPZ.
+    """
+    file = require_file(path)
+    if not zipfile.is_zipfile(file):
+        raise WrongFile(f"{file} is not an NPZ file or is cut short; {remedy}")
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files if keys is None or key in keys}
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise WrongFile(f"{file} is damaged or holds more than plain arrays; {remedy}") from error
+
+
 def read_npz(path: AnyPath) -> MapFile:
     """Read a map from an NPZ file; Python objects in it are never loaded.
 
@@ -54,16 +79,7 @@ def read_npz(path: AnyPath) -> MapFile:
         WrongFile: missing, damaged, not NPZ, none or two of disparity/depth/inverse_depth, shapes that do not agree, or
             NaN or infinity at a usable pixel.
     """
-    file = require_file(path)
-    if not zipfile.is_zipfile(file):
-        raise WrongFile(f"{file} is not an NPZ file or is cut short; write it again with numpy.savez")
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            entries = {key: archive[key] for key in archive.files if key in _KEYS}
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
-        raise WrongFile(
-            f"{file} is damaged or holds more than plain arrays; write it again with numpy.savez"
-        ) from error
+    file, entries = Path(path), read_arrays(path, _KEYS)
     kinds = [kind for kind in get_args(MapKind) if kind in entries]
     if len(kinds) != 1:
         found = " and ".join(kinds) or "none"

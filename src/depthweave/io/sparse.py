@@ -1,16 +1,16 @@
 """Sparse depth: CSV for people and other programs, NPZ for arrays."""
 
 import csv
-import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from depthweave.errors import WrongFile
 from depthweave.io.files import AnyPath, atomic_path, require_file
+from depthweave.io.npz import read_arrays
 
 _COLUMNS = ("x_px", "y_px", "depth_m", "sigma_m", "half_width_px", "half_height_px", "valid")
 _NEEDED = _COLUMNS[:3]
@@ -128,12 +128,12 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _read_npz(file: Path) -> SparseFile:
+    remedy = "write it with SparseDepth.save."
+    found: dict[str, Any] = read_arrays(file, SparseFile.__dataclass_fields__, remedy=remedy)
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            found = {name: archive[name] for name in archive.files if name in SparseFile.__dataclass_fields__}
         for name in ("size", "grid"):
             if name in found:
                 found[name] = tuple(int(number) for number in found[name])
         return SparseFile(**found)
-    except (ValueError, OSError, EOFError, TypeError, zlib.error, zipfile.BadZipFile) as error:
-        raise WrongFile(f"{file} does not hold sparse depth ({error}); write it with SparseDepth.save.") from error
+    except (ValueError, TypeError) as error:
+        raise WrongFile(f"{file} does not hold sparse depth ({error}); {remedy}") from error

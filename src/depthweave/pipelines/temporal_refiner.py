@@ -1,7 +1,6 @@
 """The second stage of video depth that needs no weights: depth made to agree along the motion of the pictures."""
 
 import math
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -285,17 +284,12 @@ def _write_link(work: Path, number: int, frame: _Frame, link: FrameLink | None) 
 
 def _read_link(work: Path, number: int) -> _Kept:
     path = work / _LINKS / f"{number:06d}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            parts = {name: file[name] for name in file.files}
-        depth = LogDepth(parts["values"], parts["weight"].astype(np.float32))
-        link = None
-        if "forward" in parts:
-            forward, backward = (parts[name].astype(np.float32) for name in ("forward", "backward"))
-            link = FrameLink(forward, backward, parts["forward_ok"], parts["backward_ok"], bool(parts["connected"]))
-        return _Kept(depth, parts["intrinsics"], link)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise WrongFile(f"{path} cannot be read; delete {work} to have it made again.") from error
+    parts = io.read_arrays(path, remedy=f"delete {work} to have it made again.")
+    link = None
+    if "forward" in parts:
+        forward, backward = (parts[name].astype(np.float32) for name in ("forward", "backward"))
+        link = FrameLink(forward, backward, parts["forward_ok"], parts["backward_ok"], bool(parts["connected"]))
+    return _Kept(LogDepth(parts["values"], parts["weight"].astype(np.float32)), parts["intrinsics"], link)
 
 
 def _nearest(count: int, source: int) -> NDArray[np.intp]:
@@ -306,11 +300,12 @@ def _nearest(count: int, source: int) -> NDArray[np.intp]:
 
 
 def _read_steps(path: Path, count: int) -> list[FrameStep]:
+    remedy = "delete it to have it made again."
+    found = io.read_arrays(path, remedy=remedy)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            poses, log_scale, known = file["poses"], file["log_scale"], file["known"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise WrongFile(f"{path} cannot be read; delete it to have it made again.") from error
+        poses, log_scale, known = found["poses"], found["log_scale"], found["known"]
+    except KeyError as error:
+        raise WrongFile(f"{path} lacks {error}; {remedy}") from error
     if not len(poses) == len(log_scale) == len(known) == count or not math.isfinite(float(log_scale.sum())):
-        raise WrongFile(f"{path} belongs to another clip; delete it to have it made again.")
+        raise WrongFile(f"{path} belongs to another clip; {remedy}")
     return [FrameStep(poses[i], float(log_scale[i]), bool(known[i])) for i in range(count)]

@@ -55,7 +55,7 @@ class VideoWork:
         """Arrays that `save` wrote, in the order of the keys.
 
         Raises:
-            WrongFile: nothing stands there.
+            WrongFile: nothing stands there, or something else.
         """
-        with np.load(io.require_file(self.folder / f"{name}.npz"), allow_pickle=False) as file:
-            return [torch.from_numpy(file[key]) for key in keys]
+        found = io.read_arrays(self.folder / f"{name}.npz", keys, remedy=f"delete {self.folder} to have it made again.")
+        return [torch.from_numpy(found[key]) for key in keys]

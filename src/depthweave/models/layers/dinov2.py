@@ -15,9 +15,6 @@ from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Per channel, of pictures in [0, 1]: what the transformer's pictures are normalised with."""
-
 PATCH_PX = 14
 TABLE_SIDE = 37
 """The position table was trained for 37x37 patches, a picture of 518 px."""

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from depthweave.errors import WrongInput
-from depthweave.models.layers.dinov2 import IMAGENET_MEAN, IMAGENET_STD
+from depthweave.models.layers.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from depthweave.models.mono.estimate import Estimate, nearest_size, normalized, resized
 from depthweave.types import Scale
 

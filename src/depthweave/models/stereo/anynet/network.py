@@ -9,19 +9,16 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 from depthweave.models.layers.cost_volume import distance_volume, residual_volume, soft_argmin
+from depthweave.models.layers.imagenet import over_imagenet
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.anynet.blocks import Features, propagate, refinement_layers, volume_filter
 from depthweave.models.stereo.anynet.config import FACTORS, AnyNetConfig
-
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class AnyNet(PretrainedNetwork):
@@ -110,7 +107,7 @@ class AnyNet(PretrainedNetwork):
             raise WrongInput(f"AnyNet takes sides that are multiples of {self.multiple}, not {size[1]}x{size[0]}; pad.")
         if not 1 <= stages <= len(FACTORS) + 1:
             raise WrongInput(f"AnyNet has the stages 1 to {len(FACTORS) + 1}, not {stages}.")
-        left, right = _normalise(left), _normalise(right)
+        left, right = over_imagenet(left), over_imagenet(right)
         views = zip(self.feature_extraction(left), self.feature_extraction(right), strict=True)
         found = left.new_zeros(())
         for stage, factor in enumerate(FACTORS[:stages]):
@@ -141,9 +138,3 @@ class AnyNet(PretrainedNetwork):
 
 def _resize(values: Tensor, size: Any) -> Tensor:
     return F.interpolate(values, tuple(size), mode="bilinear", align_corners=False)
-
-
-def _normalise(view: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """With mean 0 and deviation 1 over ImageNet."""
-    mean, deviation = (torch.tensor(values, device=view.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
-    return (view / 255 - mean) / deviation

@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 from depthweave.models.layers.correlation import STORED_BYTES, RowCorrelation
-from depthweave.models.layers.dinov2 import IMAGENET_MEAN, IMAGENET_STD, transformer_size
+from depthweave.models.layers.dinov2 import transformer_size
 from depthweave.models.layers.encoders import init_convolutions
 from depthweave.models.layers.fast_trunk import Spare, run_trunk
 from depthweave.models.layers.fast_update import Recurrence
+from depthweave.models.layers.imagenet import IMAGENET_MEAN, IMAGENET_STD
 from depthweave.models.layers.update import Encoded, RecurrentBlock, UpdateBlock, upsample_convex
 from depthweave.models.layers.winograd import Conv3x3
 from depthweave.models.pretrained import PretrainedNetwork

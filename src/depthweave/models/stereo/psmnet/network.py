@@ -7,19 +7,16 @@ checkpoints.
 import math
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 from depthweave.models.layers.cost_volume import concatenation_volume, soft_argmin
+from depthweave.models.layers.imagenet import over_imagenet
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.psmnet.blocks import Hourglass, PyramidFeatures, residual, scoring
 from depthweave.models.stereo.psmnet.config import COARSEST, FACTOR, PsmNetConfig
-
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class PsmNet(PretrainedNetwork):
@@ -103,7 +100,7 @@ class PsmNet(PretrainedNetwork):
         if height % self.multiple or width % self.multiple:
             raise WrongInput(f"PSMNet takes sides that are multiples of {self.multiple}, not {width}x{height}; pad.")
         # One view after the other: in training, each has batch statistics of its own.
-        own, other = (self.feature_extraction(_normalise(view)) for view in (left, right))
+        own, other = (self.feature_extraction(over_imagenet(view)) for view in (left, right))
         volume = concatenation_volume(own, other, self.disparities(max_disparity) // FACTOR)
         volume = self.dres0(volume)
         volume = self.dres1(volume) + volume
@@ -124,9 +121,3 @@ class PsmNet(PretrainedNetwork):
         size = (FACTOR * scores.shape[2], *left.shape[-2:])
         large = F.interpolate(scores.float(), size, mode="trilinear", align_corners=self.config.align_corners)
         return soft_argmin(-large[:, 0])[:, None]
-
-
-def _normalise(view: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
-    """With mean 0 and deviation 1 over ImageNet."""
-    mean, deviation = (torch.tensor(values, device=view.device).view(3, 1, 1) for values in (_MEAN, _DEVIATION))
-    return (view / 255 - mean) / deviation
