@@ -44,7 +44,10 @@ def main() -> None:
     samples = [source.raw(number) for number in range(len(source))]
     pictures = [images.tensor_from_image(sample.frames[1].numpy()) for sample in samples]
     truths = [sample.depth for sample in samples if sample.depth is not None]
-    rows = [("plane", scores([torch.ones_like(truth) for truth in truths], truths), "", "")]
+    rows = [
+        ("plane", scores([torch.ones_like(truth) for truth in truths], truths), "", ""),
+        ("median of each row", scores(row_medians(truths), truths), "", ""),
+    ]
     for run in options.runs:
         folder = run / "network" if (run / "network").is_dir() else run
         estimator = dw.load(folder, task="mono", device="cpu")
@@ -69,6 +72,14 @@ def measured(depth: Tensor, truth: Tensor, *, scaled: bool = True) -> tuple[Meas
     factor = truth[known].median() / depth[known].median() if scaled else 1.0
     filled = torch.where(known, truth, 1.0)
     return abs_rel(factor * depth, filled, known), delta(factor * depth, filled, known)
+
+
+def row_medians(truths: list[Tensor]) -> list[Tensor]:
+    """What the place in the picture alone tells: the median of the true depth in each row, over all pictures."""
+    known = torch.stack([torch.where(truth.isfinite() & (truth < FARTHEST_M), truth, torch.nan) for truth in truths])
+    medians = known.transpose(0, 1).flatten(1).nanmedian(1).values
+    medians = torch.where(medians.isfinite(), medians, FARTHEST_M)
+    return [medians[:, None].expand_as(truth).contiguous() for truth in truths]
 
 
 def scores(found: list[Tensor], truths: list[Tensor]) -> tuple[float, float]:
