@@ -79,10 +79,10 @@ def outcome(network: nn.Module, pair: tuple[TrainingView, Tensor], family: str =
 @pytest.mark.parametrize("term", ["photometric", "census"])
 def test_the_true_disparity_costs_least(term: str) -> None:
     pair = shifted(5)
-    costs = {px: float(outcome(Says(px), pair, **{term: 1.0}).loss) for px in (3.0, 4.5, 5.0, 5.5, 7.0)}
+    costs = {px: outcome(Says(px), pair, **{term: 1.0}).loss.item() for px in (3.0, 4.5, 5.0, 5.5, 7.0)}
     assert min(costs, key=lambda px: costs[px]) == 5.0
     assert costs[3.0] > 2 * costs[5.0]
-    assert float(outcome(Says(3.0), pair, **{term: 0.5}).loss) == pytest.approx(costs[3.0] / 2)
+    assert outcome(Says(3.0), pair, **{term: 0.5}).loss.item() == pytest.approx(costs[3.0] / 2)
 
 
 def test_the_mirror_image_is_compared_too() -> None:
@@ -114,13 +114,13 @@ def test_truth_is_measured_and_not_learnt() -> None:
 def test_every_answer_counts_more_than_the_one_before() -> None:
     pair = shifted(5)
     wrong_first, wrong_last, wrong = (
-        float(outcome(Says(*each), pair, photometric=1.0).loss) for each in ((3, 5), (5, 3), (3, 3))
+        outcome(Says(*each), pair, photometric=1.0).loss.item() for each in ((3, 5), (5, 3), (3, 3))
     )
-    right = float(outcome(Says(5, 5), pair, photometric=1.0).loss)
+    right = outcome(Says(5, 5), pair, photometric=1.0).loss.item()
     assert right < wrong_first < wrong_last < wrong
     # gamma is 0.5, so the last of two answers has two thirds of the weight; which pixels are seen is said by the last.
-    both_wrong = float(outcome(Says(3.0), pair, photometric=1.0).loss)
-    both_right = float(outcome(Says(5.0), pair, photometric=1.0).loss)
+    both_wrong = outcome(Says(3.0), pair, photometric=1.0).loss.item()
+    both_right = outcome(Says(5.0), pair, photometric=1.0).loss.item()
     assert wrong_last == pytest.approx(both_right / 3 + 2 * both_wrong / 3, rel=0.03)
 
 
