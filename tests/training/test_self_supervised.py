@@ -88,7 +88,7 @@ def test_the_true_disparity_costs_least(term: str) -> None:
 def test_the_mirror_image_is_compared_too() -> None:
     pair = shifted(5)
     right, wrong = (
-        float(outcome(Says(both(5.0, each)), pair, photometric=1.0, believed=1.0).loss) for each in (5.0, 7.0)
+        outcome(Says(both(5.0, each)), pair, photometric=1.0, believed=1.0).loss.item() for each in (5.0, 7.0)
     )
     assert wrong > right + 0.05
     network = Says(5.0)
