@@ -126,7 +126,7 @@ def test_every_answer_counts_more_than_the_one_before() -> None:
 
 def test_directions_that_disagree_cost_their_difference() -> None:
     pair = shifted(5)
-    assert float(outcome(Says(both(5.0, 6.0)), pair, consistency=2.0, photometric=1e-9).terms["consistency"]) == (
+    assert outcome(Says(both(5.0, 6.0)), pair, consistency=2.0, photometric=1e-9).terms["consistency"].item() == (
         pytest.approx(2 * 1.0, rel=1e-4)
     )
     network = Says(both(5.0, 5.6))
@@ -145,12 +145,12 @@ def test_bends_cost_and_slants_do_not() -> None:
     slant = torch.linspace(4, 6, WIDTH).expand(HEIGHT, WIDTH)
     step = torch.where(torch.arange(WIDTH) < 32, 4.0, 6.0).expand(HEIGHT, WIDTH)
     flat, bent = (
-        float(outcome(Says(both(each)), pair, photometric=1e-9, smoothness=1.0).terms["smoothness"])
+        outcome(Says(both(each)), pair, photometric=1e-9, smoothness=1.0).terms["smoothness"].item()
         for each in (slant, step)
     )
     assert flat < 1e-4
     assert bent == pytest.approx(2 * 2 / WIDTH, rel=1e-4)  # two second differences of 2 px in every row
-    first = float(outcome(Says(both(step)), pair, photometric=1e-9, smoothness=1.0, order=1).terms["smoothness"])
+    first = outcome(Says(both(step)), pair, photometric=1e-9, smoothness=1.0, order=1).terms["smoothness"].item()
     assert first == pytest.approx(2 / WIDTH, rel=1e-4)
 
 
@@ -299,7 +299,7 @@ def test_a_proxy_pulls_towards_the_start_and_not_from_it() -> None:
 
     def listening(*arguments: Any) -> dict[str, Tensor]:
         terms: dict[str, Tensor] = step(*arguments)
-        calls.append(float(terms["proxy"]))
+        calls.append(terms["proxy"].item())
         return terms
 
     own._terms = listening  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from depthweave import geometry
+from depthweave.fusion import own_view
 from depthweave.fusion.own_view import (
     Candidate,
     average_in,
@@ -110,3 +111,15 @@ def test_registration_by_hand_and_with_a_third_of_outliers() -> None:
 def test_weighted_median(weights: list[int], median: float) -> None:
     values = torch.tensor([2.0, 1.0, 3.0, 4.0])[[1, 0, 2, 3]]
     assert float(weighted_median(values, torch.tensor(weights, dtype=torch.float32))) == median
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 6])
+def test_medians_of_few_maps_are_those_of_sorting(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(count)
+    values = torch.rand(count, 20, 30, generator=generator).mul(8).round()  # with ties
+    weights = torch.randint(0, 3, (count, 20, 30), generator=generator).float()
+    weights[0] += (weights.sum(0) == 0).float()
+    values[weights == 0] = torch.inf
+    few = weighted_median(values, weights)
+    monkeypatch.setattr(own_view, "_FEW", 0)
+    assert torch.equal(few, weighted_median(values, weights))

@@ -8,6 +8,8 @@ import typer
 from depthweave.cli.options import Device, Json, MaxDisparity, Output, Settings, parse_settings, require_output_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from depthweave.evaluation.predict import Progress
 
 
@@ -34,16 +36,9 @@ def command(
     """Run a model over a benchmark and keep every prediction. Started again, it goes on where it was stopped."""
     import json
 
-    from depthweave.data import CLIP_BENCHMARKS, PICTURE_BENCHMARKS
-
-    how = {"device": device, **parse_settings(settings)}
-    of_frames = _predict_clips if benchmark in CLIP_BENCHMARKS else _predict_pictures
-    if benchmark in CLIP_BENCHMARKS or benchmark in PICTURE_BENCHMARKS:
-        if max_disparity is not None:
-            raise typer.BadParameter(f"{benchmark} is no benchmark of pairs; leave --max-disparity away.")
-        found = of_frames(model, how, benchmark, root, output, parse_settings(reader), limit)
-    else:
-        found = _predict_pairs(model, how, max_disparity, benchmark, root, output, parse_settings(reader), limit)
+    first_pass = _first_pass(model, {"device": device, **parse_settings(settings)}, max_disparity, benchmark)
+    require_output_folder(output)
+    found = first_pass(benchmark, root, output, benchmark_options=parse_settings(reader), limit=limit)
     for key, sentence in found.failed.items():
         typer.echo(f"failed {key}: {sentence}", err=True)
     if as_json:
@@ -58,59 +53,30 @@ def command(
         raise typer.Exit(1)
 
 
-def _predict_pairs(
-    model: str,
-    how: dict[str, Any],
-    max_disparity: int | None,
-    benchmark: str,
-    root: Path,
-    output: Path,
-    options: dict[str, Any],
-    limit: int | None,
-) -> "Progress":
-    from depthweave.evaluation.predict import predict
-    from depthweave.pipelines.load import load
+def _first_pass(
+    model: str, how: dict[str, Any], max_disparity: int | None, benchmark: str
+) -> "Callable[..., Progress]":
+    """What predicts that kind of benchmark, with its model."""
+    from functools import partial
 
-    matcher = load(model, **{"task": "stereo", **how})
-    if max_disparity is not None:
-        matcher.max_disparity = max_disparity
-    require_output_folder(output)
-    return predict(matcher, benchmark, root, output, benchmark_options=options, limit=limit)
-
-
-def _predict_clips(
-    model: str,
-    how: dict[str, Any],
-    benchmark: str,
-    root: Path,
-    output: Path,
-    options: dict[str, Any],
-    limit: int | None,
-) -> "Progress":
+    from depthweave.data import CLIP_BENCHMARKS, PICTURE_BENCHMARKS
     from depthweave.errors import WrongInput
     from depthweave.evaluation.clips_predict import predict_clips
+    from depthweave.evaluation.pictures_predict import predict_pictures
+    from depthweave.evaluation.predict import predict
     from depthweave.pipelines.load import load
     from depthweave.pipelines.stereo import StereoMatcher
 
+    if benchmark not in CLIP_BENCHMARKS and benchmark not in PICTURE_BENCHMARKS:
+        matcher = load(model, **{"task": "stereo", **how})
+        if max_disparity is not None:
+            matcher.max_disparity = max_disparity
+        return partial(predict, matcher)
+    if max_disparity is not None:
+        raise typer.BadParameter(f"{benchmark} is no benchmark of pairs; leave --max-disparity away.")
+    if benchmark in PICTURE_BENCHMARKS:
+        return partial(predict_pictures, load(model, **{"task": "mono", **how}))
     loaded = load(model, **how)
     if isinstance(loaded, StereoMatcher):
         raise WrongInput(f"{model} matches pairs, but {benchmark} is a benchmark of clips; choose a model for clips.")
-    require_output_folder(output)
-    return predict_clips(loaded, benchmark, root, output, benchmark_options=options, limit=limit)
-
-
-def _predict_pictures(
-    model: str,
-    how: dict[str, Any],
-    benchmark: str,
-    root: Path,
-    output: Path,
-    options: dict[str, Any],
-    limit: int | None,
-) -> "Progress":
-    from depthweave.evaluation.pictures_predict import predict_pictures
-    from depthweave.pipelines.load import load
-
-    loaded = load(model, **{"task": "mono", **how})
-    require_output_folder(output)
-    return predict_pictures(loaded, benchmark, root, output, benchmark_options=options, limit=limit)
+    return partial(predict_clips, loaded)

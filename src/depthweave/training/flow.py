@@ -13,7 +13,7 @@ from depthweave.losses import masked_mean, smooth_l1
 from depthweave.models.flow.compact.network import FACTOR, FlowPredictions
 from depthweave.pipelines.flow import searched_flow
 from depthweave.training.clips import TrainingClip
-from depthweave.training.objective import Outcome, Trainee
+from depthweave.training.objective import Outcome, Trainee, cell_middles
 
 WITHOUT = 8
 """In one of so many steps the network is given no flow."""
@@ -57,12 +57,12 @@ class FlowTrainee(Trainee):
         total = truth.new_zeros(())
         for age, answer in enumerate(reversed(found.steps)):
             factor = truth.shape[-1] // answer.shape[-1]
-            error = smooth_l1(factor * answer, _middles(truth, factor), beta=recipe.beta, largest=recipe.largest)
-            total = total + recipe.gamma**age * masked_mean(error.sum(1), _middles(known[:, None], factor)[:, 0])
+            error = smooth_l1(factor * answer, cell_middles(truth, factor), beta=recipe.beta, largest=recipe.largest)
+            total = total + recipe.gamma**age * masked_mean(error.sum(1), cell_middles(known[:, None], factor)[:, 0])
         distance = torch.linalg.vector_norm(found.steps[-1].detach() - truth, dim=1)
         right = (distance < recipe.right_px).float()
         certain = F.binary_cross_entropy_with_logits(found.rating[:, 0], right, reduction="none")
-        cells, known_cells = _middles(truth, FACTOR) / FACTOR, _middles(known[:, None], FACTOR)[:, 0]
+        cells, known_cells = cell_middles(truth, FACTOR) / FACTOR, cell_middles(known[:, None], FACTOR)[:, 0]
         terms: Mapping[str, Tensor] = {
             "volume": recipe.volume * masked_mean(*cell_cross_entropy(found.scores, cells, known_cells)),
             "sequence": recipe.sequence * total,
@@ -103,8 +103,3 @@ def cell_cross_entropy(
             cell = (top + down).long().clamp(max=h - 1) * w + (left + right).long().clamp(max=w - 1)
             loss = loss - weight * flat.gather(-1, cell[..., None])[..., 0]
     return loss, inside.float()
-
-
-def _middles(values: Tensor, factor: int) -> Tensor:
-    """The pixel in the middle of each cell."""
-    return values[..., factor // 2 :: factor, factor // 2 :: factor]

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -148,7 +148,7 @@ class VolumeTrainee(Trainee):
             left.image, right_image, iterations=recipe.iterations, max_disparity=recipe.max_disparity
         )
         truth = left.disparity
-        coarse, coarse_weights = _every(truth, FACTOR) / FACTOR, _every(weights, FACTOR)
+        coarse, coarse_weights = cell_middles(truth, FACTOR) / FACTOR, cell_middles(weights, FACTOR)
         inside = coarse_weights * inside_volume(coarse, found.scores.shape[-1])
         penalty = partial(smooth_l1, beta=recipe.beta, largest=recipe.largest)
         terms = {
@@ -159,8 +159,8 @@ class VolumeTrainee(Trainee):
         total = truth.new_zeros(())
         for age, step in enumerate(reversed(found.steps)):
             factor = truth.shape[-1] // step.shape[-1]
-            error = penalty(factor * step[:, 0], _every(truth, factor))
-            total = total + recipe.gamma**age * masked_mean(error, _every(weights, factor))
+            error = penalty(factor * step[:, 0], cell_middles(truth, factor))
+            total = total + recipe.gamma**age * masked_mean(error, cell_middles(weights, factor))
         terms["sequence"] = recipe.sequence * total
         disparity = found.steps[-1][:, 0]
         right = ((disparity.detach() - truth).abs() < recipe.right_px).float()
@@ -216,6 +216,6 @@ class StartedSequenceTrainee(SequenceTrainee):
         return terms, answers[-1], None
 
 
-def _every(values: Float[Tensor, "b h w"], factor: int) -> Float[Tensor, "b h2 w2"]:
+def cell_middles(values: Shaped[Tensor, "*b h w"], factor: int) -> Shaped[Tensor, "*b h2 w2"]:
     """The pixel in the middle of each cell."""
-    return values[:, factor // 2 :: factor, factor // 2 :: factor]
+    return values[..., factor // 2 :: factor, factor // 2 :: factor]

@@ -31,7 +31,7 @@ from depthweave.losses import (
     volume_cross_entropy,
 )
 from depthweave.models.stereo.compact.network import CompactPredictions
-from depthweave.training.objective import Outcome, Trainee
+from depthweave.training.objective import Outcome, Trainee, cell_middles
 from depthweave.training.sample import TrainingView
 from depthweave.training.tables import Bounds, Table
 
@@ -205,14 +205,16 @@ class SelfSupervisedTrainee(Trainee):
             error, within = left_right_consistency(step, _of_other(step))
             terms["consistency"] = recipe.consistency * masked_mean(error, seen * within)
         if recipe.proxy and known is not None:
-            error = smooth_l1(factor * step, _every(known.disparity, factor), beta=1.0, largest=self.recipe.largest)
-            terms["proxy"] = recipe.proxy * masked_mean(error, _every(known.weights, factor))
+            error = smooth_l1(
+                factor * step, cell_middles(known.disparity, factor), beta=1.0, largest=self.recipe.largest
+            )
+            terms["proxy"] = recipe.proxy * masked_mean(error, cell_middles(known.weights, factor))
         return terms
 
     def _scored(self, scores: Tensor, known: "_Known") -> Tensor:
         factor = known.disparity.shape[-1] // scores.shape[2]
-        coarse = _every(known.disparity, factor) / factor
-        weights = _every(known.weights, factor) * inside_volume(coarse, scores.shape[-1])
+        coarse = cell_middles(known.disparity, factor) / factor
+        weights = cell_middles(known.weights, factor) * inside_volume(coarse, scores.shape[-1])
         return masked_mean(volume_cross_entropy(scores, coarse, width=self.recipe.width), weights)
 
     def _agreement(self, disparity: Float[Tensor, "b h w"]) -> tuple[Bool[Tensor, "b h w"], Bool[Tensor, "b h w"]]:
@@ -321,11 +323,6 @@ def _of_other(disparity: Float[Tensor, "b2 h w"]) -> Float[Tensor, "b2 h w"]:
 
 def _pooled(pictures: Float[Tensor, "b c h w"], factor: int) -> Float[Tensor, "b c h2 w2"]:
     return pictures if factor == 1 else F.avg_pool2d(pictures, factor)
-
-
-def _every(values: Float[Tensor, "b h w"], factor: int) -> Float[Tensor, "b h2 w2"]:
-    """The pixel in the middle of each cell."""
-    return values[:, factor // 2 :: factor, factor // 2 :: factor]
 
 
 def _expected_cost(

@@ -4,7 +4,6 @@ Source: Wang et al., "Anytime Stereo Image Depth Estimation on Mobile Devices", 
 the official checkpoints.
 """
 
-import math
 from collections import deque
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 from depthweave.models.layers.cost_volume import distance_volume, residual_volume, soft_argmin
+from depthweave.models.layers.first_weights import draw_convolutions
 from depthweave.models.layers.imagenet import over_imagenet
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.anynet.blocks import Features, propagate, refinement_layers, volume_filter
@@ -41,9 +41,7 @@ class AnyNet(PretrainedNetwork):
             volume_filter(config.volume_layers, channels) for channels in config.volume_channels
         )
         self.refine_spn = refinement_layers(config.refinement) if config.refinement else None
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.normal_(module.weight, std=math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
+        draw_convolutions(self)
 
     def forward(
         self,

@@ -4,15 +4,15 @@ Source: Chang and Chen, "Pyramid Stereo Matching Network", CVPR 2018. Parameter 
 checkpoints.
 """
 
-import math
 from typing import Any, ClassVar
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from depthweave.errors import WrongInput
 from depthweave.models.layers.cost_volume import concatenation_volume, soft_argmin
+from depthweave.models.layers.first_weights import draw_convolutions
 from depthweave.models.layers.imagenet import over_imagenet
 from depthweave.models.pretrained import PretrainedNetwork
 from depthweave.models.stereo.psmnet.blocks import Hourglass, PyramidFeatures, residual, scoring
@@ -43,9 +43,7 @@ class PsmNet(PretrainedNetwork):
             self.add_module(name, Hourglass(channels) if stacked else residual(channels, channels))
         for name in ("classif1", "classif2", "classif3") if stacked else ("classify",):
             self.add_module(name, scoring(channels))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Conv3d):
-                nn.init.normal_(module.weight, std=math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
+        draw_convolutions(self)
 
     def forward(
         self,
